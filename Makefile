@@ -1,0 +1,69 @@
+# `make` lists what there is. Everything is set up by itself in .venv, made with $(PYTHON).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+METADATA = setup.cfg setup.py pyproject.toml
+
+.PHONY: help demo test check docs test-floors format clean
+
+help:
+	@echo 'make demo         start a relay, enrol two peers, exchange messages, clean up'
+	@echo 'make test         run the tests'
+	@echo 'make check        ruff and mypy'
+	@echo 'make docs         build the documentation into docs/_build/html'
+	@echo 'make test-floors  run the tests with the oldest dependencies allowed'
+	@echo 'make format       let ruff rewrite the code'
+	@echo 'make clean        remove everything that these commands made'
+
+demo: $(VENV)/.installed
+	@$(BIN)/python tools/demo.py
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+test-floors: .venv-floors/.installed
+	.venv-floors/bin/python -m pytest $(TESTS)
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .venv-floors build dist docs/_build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage _trial_temp*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+# A stamp for each set of extras, made anew when the metadata change.
+$(VENV)/.installed: $(METADATA) | $(BIN)/python
+	@echo 'Installing SecureRelay into $(VENV) ...'
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(METADATA) | $(BIN)/python
+	@echo 'Installing SecureRelay and what "$*" needs into $(VENV) ...'
+	@$(PIP) install --editable '.[test,$*]'
+	@touch $@
+
+$(BIN)/python:
+	@sh tools/make-venv '$(PYTHON)' '$(VENV)'
+
+.venv-floors/.installed: $(METADATA) tools/floors.py
+	@sh tools/make-venv '$(PYTHON)' .venv-floors
+	@.venv-floors/bin/python tools/floors.py > .venv-floors/floors.txt
+	@echo 'Installing the oldest dependencies into .venv-floors ...'
+	@.venv-floors/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --constraint .venv-floors/floors.txt --editable '.[test]'
+	@touch $@

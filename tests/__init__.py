@@ -1,0 +1,1 @@
+"""The tests of SecureRelay; the folders mirror the package."""
