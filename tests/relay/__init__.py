@@ -1,0 +1,1 @@
+"""The relay, without sockets: clocks, transports and stores in memory."""
