@@ -7,13 +7,14 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 METADATA = setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test check docs test-floors format clean
+.PHONY: help demo test check docs units test-floors format clean
 
 help:
 	@echo 'make demo         start a relay, enrol two peers, exchange messages, clean up'
 	@echo 'make test         run the tests'
 	@echo 'make check        ruff and mypy'
 	@echo 'make docs         build the documentation into docs/_build/html'
+	@echo 'make units        let systemd judge the units, where it is installed'
 	@echo 'make test-floors  run the tests with the oldest dependencies allowed'
 	@echo 'make format       let ruff rewrite the code'
 	@echo 'make clean        remove everything that these commands made'
@@ -32,6 +33,9 @@ check: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
+
+units: $(VENV)/.installed
+	@tools/check-units $(BIN)/twistd
 
 test-floors: .venv-floors/.installed
 	.venv-floors/bin/python -m pytest $(TESTS)

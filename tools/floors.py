@@ -7,7 +7,9 @@ import pathlib
 import re
 
 SETUP_CFG = pathlib.Path(__file__).parent.parent / "setup.cfg"
-REQUIREMENT = re.compile(r"(?P<name>[a-z0-9-]+)(\[[a-z,]+\])? >= (?P<floor>[0-9.]+)(; (?P<when>.+))?")
+REQUIREMENT = re.compile(
+    r"(?P<name>[a-z0-9-]+)(\[[a-z,]+\])? >= (?P<floor>[0-9.]+)(; (?P<when>.+))?"
+)
 
 
 def floors() -> list[str]:
