@@ -8,7 +8,7 @@ setting exists in one place, and what is not here is refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,48 @@ class Config:
         return replace(self, **changes)
 
 
+RULES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
+    (
+        ("passphrase",),
+        lambda c: (
+            [c.passphrase.file, c.passphrase.environment, c.passphrase.credential].count(None) >= 2
+        ),
+        "give one of file, environment and credential, not several",
+    ),
+    (
+        ("limits", "first_byte_seconds"),
+        lambda c: c.limits.first_byte_seconds <= c.limits.handshake_seconds,
+        "must not be above limits.handshake_seconds",
+    ),
+    (
+        ("limits", "penalty_acts_from_seconds"),
+        lambda c: c.limits.penalty_acts_from_seconds <= c.limits.penalty_longest_seconds,
+        "must not be above limits.penalty_longest_seconds",
+    ),
+    (
+        ("limits", "buffer_pause_bytes"),
+        lambda c: c.limits.buffer_pause_bytes <= c.limits.buffer_abort_bytes,
+        "must not be above limits.buffer_abort_bytes",
+    ),
+    (
+        ("limits", "message_bytes"),
+        lambda c: c.limits.message_bytes * 2 <= c.limits.buffer_abort_bytes,
+        "must not be above half of limits.buffer_abort_bytes, or a message could cut a connection",
+    ),
+    (
+        ("limits", "message_bytes"),
+        lambda c: c.limits.message_bytes <= c.limits.mailbox_bytes,
+        "must not be above limits.mailbox_bytes",
+    ),
+    (
+        ("lifetimes", "mail"),
+        lambda c: c.lifetimes.mail <= c.lifetimes.mail_longest,
+        "must not be above lifetimes.mail_longest",
+    ),
+)
+"""What single checks cannot see: where, what must hold, and what to say if it does not."""
+
+
 def load(path: Path | str) -> Config:
     """Read a configuration file.
 
@@ -237,4 +279,4 @@ def load(path: Path | str) -> Config:
     """
     from securerelay.relay.configfile import read
 
-    return read(Path(path), Config)
+    return read(Path(path), Config, RULES)

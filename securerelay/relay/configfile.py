@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -30,12 +30,17 @@ _HEADER = re.compile(rf"\s*\[+\s*{_PATH}\s*\]+\s*(?:#.*)?")
 _KEY = re.compile(rf"\s*{_PATH}\s*=")
 
 
-def read(path: Path, kind: type[C]) -> C:
+Rule = tuple[tuple[str, ...], Callable[[C], bool], str]
+"""A key, what must hold, and what to say of the key if it does not."""
+
+
+def read(path: Path, kind: type[C], rules: Sequence[Rule[C]] = ()) -> C:
     """Read a configuration file.
 
     Args:
         path: the file.
         kind: the dataclass that says what may be in it.
+        rules: what must hold between keys.
 
     Returns:
         An instance, with defaults for what the file leaves out. Relative paths are taken from the
@@ -56,7 +61,12 @@ def read(path: Path, kind: type[C]) -> C:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_syntax(path, text, error)) from error
-    return _Reader(path, text).section(kind, table, ())
+    reader = _Reader(path, text)
+    config = reader.section(kind, table, ())
+    for where, holds, otherwise in rules:
+        if not holds(config):
+            raise reader.wrong(where, otherwise)
+    return config
 
 
 def _syntax(path: Path, text: str, error: ValueError) -> str:
@@ -81,7 +91,7 @@ class _Reader:
         known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
         for key in table:
             if key not in known:
-                raise self._wrong((*where, key), f"unknown {_allowed(key, list(known))}")
+                raise self.wrong((*where, key), f"unknown {_allowed(key, list(known))}")
         hints = get_type_hints(kind)
         values: dict[str, Any] = {}
         # A table of tables begins with what its sibling says, wherever in the file that stands.
@@ -111,14 +121,15 @@ class _Reader:
             read = check(value)
         except Wrong as wrong:
             culprit = value if wrong.value is None else wrong.value
-            raise self._wrong(where, f"must be {wrong.allowed}, not {_shown(culprit)}") from wrong
+            raise self.wrong(where, f"must be {wrong.allowed}, not {_shown(culprit)}") from wrong
         return self._path.parent.absolute() / read if isinstance(read, Path) else read
 
     def _must_be_table(self, table: Any, where: tuple[str, ...]) -> None:
         if not isinstance(table, dict):
-            raise self._wrong(where, f"must be a table, not {_shown(table)}")
+            raise self.wrong(where, f"must be a table, not {_shown(table)}")
 
-    def _wrong(self, where: tuple[str, ...], what: str) -> ConfigError:
+    def wrong(self, where: tuple[str, ...], what: str) -> ConfigError:
+        """Make the error for one key."""
         name = printable(".".join(where), 80)
         return ConfigError(f"{self._path}:{find_line(self._text, where)}: {name}: {what}")
 

@@ -165,7 +165,7 @@ def as_text(event: Mapping[str, Any]) -> str:
         ``2026-01-31T12:00:00.000Z warn session.cut peer=alice reason=revoked``, without a line end.
     """
     if "event" in event and "fields" in event:
-        text = _line(event["event"], event["fields"])
+        text = event["text"]
     else:
         text = _line(*_foreign(event))
     return f"{_time(event)} {_level(event)} {text}"
