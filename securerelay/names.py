@@ -21,7 +21,7 @@ RESERVED = frozenset(
 )
 """Names that no peer may have, because people would read authority or a crowd into them."""
 
-_LOOKALIKES = str.maketrans({"0": "o", "1": "l", "i": "l", ".": "-", "_": "-", "m": "rn", "w": "vv"})
+_LOOKALIKES = str.maketrans({"0": "o", "1": "l", ".": "-", "_": "-", "m": "rn", "w": "vv"})
 
 
 def is_peer(name: bytes) -> bool:

@@ -1,0 +1,309 @@
+"""What both ends of a connection have in common once the handshake is over: the life of records (SR1 section 4).
+
+A link opens and seals, ratchets on UPDATE, answers CLOSE, and turns every breach by the other side into its
+answer in one place.  What is particular to the relay or the client is in :mod:`securerelay.protocol.connection`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from securerelay.errors import RemoteError
+from securerelay.protocol.records import (
+    FIRST_SIZE,
+    MAX_RECORDS,
+    BrokenRecord,
+    Kind,
+    Opener,
+    Sealer,
+)
+from securerelay.protocol.schedule import RekeyRoot
+
+ALERTS = frozenset(
+    {
+        "revoked",
+        "expired",
+        "token-used",
+        "replaced",
+        "shutdown",
+        "protocol",
+        "too-large",
+        "rekey-due",
+        "rekey-overdue",
+        "internal",
+    }
+)
+"""The codes of ALERT; all but ``rekey-due`` end the connection."""
+
+UPDATE_BURST = 16
+UPDATE_INTERVAL = 0.1
+REKEY_INTERVAL = 60.0
+_REKEY_TOLERANCE = 5.0
+
+_REASON = re.compile(rb"[a-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a connection ended.
+
+    ``code`` is the reason of a CLOSE, the code of an ALERT or ERR, ``truncated`` when the bytes just stopped, or
+    ``record`` when a record did not open.  ``orderly`` is true after a CLOSE alone.
+    """
+
+    code: str
+    detail: str
+    orderly: bool
+    by_peer: bool
+    error: Exception | None = None
+
+
+class LinkHost(Protocol):
+    """What a link needs of whoever owns the transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def data(self, content: bytes) -> None:
+        """Take the content of a DATA record."""
+
+    def ended(self, end: End) -> None:
+        """Close, after lingering a little; called once, and nothing is read or written after it."""
+
+
+class Link:
+    """One end of a connection, from the first record on.
+
+    Args:
+        host: who owns the transport.
+        seconds: a clock that never goes back.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_end",
+        "_expects_welcome",
+        "_opener",
+        "_rekeyed_at",
+        "_root",
+        "_sealer",
+        "_seconds",
+        "_update_credit",
+        "_updated_at",
+        "carried",
+        "group",
+        "session_id",
+        "suite",
+    )
+
+    _host: LinkHost
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
+        self._root: RekeyRoot | None = None
+        self._expects_welcome = False
+        self._end: End | None = None
+        self._closing = False
+        self._update_credit = float(UPDATE_BURST)
+        self._updated_at = 0.0
+        self._rekeyed_at: float | None = None
+        self.carried = 0
+        self.suite = self.group = ""
+        self.session_id = b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is over."""
+        return self._end is not None
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the transport; never raises."""
+        if self._end is not None:
+            return
+        try:
+            if self._opener is None:
+                self._receive_lines(data)
+            else:
+                self._receive_records(data)
+        except RemoteError as error:
+            self.fail(error)
+        except Exception as error:  # a bug of ours: this connection ends, the others live on
+            self._broke(error)
+
+    def lost(self) -> None:
+        """Say that the transport is gone: without a CLOSE before, that is a truncation."""
+        if self._end is None:
+            closed = self._closing
+            self._finish(End("closed" if closed else "truncated", "", closed, not closed))
+
+    def send(self, data: bytes) -> None:
+        """Send a stretch of the message stream; only while :attr:`may_send`.
+
+        Args:
+            data: any number of bytes but none.
+        """
+        assert self._sealer is not None, "not established"
+        records = self._sealer.seal_stream(data)
+        self.carried += len(records)
+        self._host.write(records)
+
+    def update(self) -> None:
+        """Ratchet our own direction: what was sent before is safe from whoever steals the key after."""
+        if self._sealer is not None and self._end is None and not self._rekeying():
+            self._host.write(self._sealer.seal(Kind.UPDATE, b""))
+            self._sealer.ratchet()
+
+    def close(self, reason: str) -> None:
+        """Begin an orderly end; the other side's CLOSE completes it.
+
+        Args:
+            reason: a word of ``[a-z0-9-]``, at most 32.
+        """
+        if self._end is not None or self._closing:
+            return
+        if self._sealer is None:
+            self._finish(End(reason, "before the handshake ended", True, False))
+            return
+        self._closing = True
+        self._host.write(self._sealer.seal(Kind.CLOSE, reason.encode("ascii")))
+
+    def alert(self, code: str, detail: str = "", error: Exception | None = None) -> None:
+        """End the connection with an ALERT.
+
+        Args:
+            code: one of :data:`ALERTS`.
+            detail: for our own log.
+            error: what went wrong on our side, if anything.
+        """
+        if self._end is not None:
+            return
+        if self._sealer is not None and not self._closing:
+            self._host.write(
+                self._sealer.seal(Kind.ALERT, code.encode("ascii"), self._least_size())
+            )
+        self._finish(End(code, detail, False, False, error))
+
+    def fail(self, error: RemoteError) -> None:
+        """Answer a breach by the other side: the one place where it becomes bytes.
+
+        A record that does not open gets no answer; every other breach gets an ALERT.
+        """
+        if isinstance(error, BrokenRecord):
+            self._finish(End(error.code, error.detail, False, False))
+        else:
+            self.alert(error.code if error.code in ALERTS else "protocol", error.detail)
+
+    # --- what the two ends add ---
+
+    def _receive_lines(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _rekey(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _rekeying(self) -> bool:
+        raise NotImplementedError
+
+    def _welcomed(self, content: bytes) -> None:
+        raise RemoteError("protocol", "WELCOME comes from a relay")
+
+    def _least_size(self) -> int:
+        return 0
+
+    def _rekey_due(self) -> None:
+        raise RemoteError("protocol", "rekey-due comes from a relay")
+
+    # --- records ---
+
+    def _establish(self, root: RekeyRoot, sends: bytes, receives: bytes) -> None:
+        """Go over from lines to records."""
+        self._root = root
+        self._sealer = Sealer(self.suite, sends)
+        self._opener = Opener(self.suite, receives)
+
+    def _receive_records(self, data: bytes) -> None:
+        opener = self._opener
+        assert opener is not None
+        self.carried += len(data)
+        for kind, content in opener.open_all(data):
+            if kind == 1 and not self._expects_welcome:
+                if not content:
+                    raise RemoteError("protocol", "DATA without content")
+                self._host.data(content)
+            else:
+                self._control(kind, content)
+            if self._end is not None:
+                return
+        if opener.sequence >= MAX_RECORDS:
+            raise RemoteError("rekey-overdue", "too many records under one key")
+
+    def _control(self, kind: int, content: bytes) -> None:
+        if self._expects_welcome and kind not in (Kind.WELCOME, Kind.ALERT):
+            raise RemoteError("protocol", "WELCOME comes first")
+        if kind == Kind.UPDATE:
+            self._updated(content)
+        elif kind == Kind.REKEY:
+            self._rekey(content)
+        elif kind == Kind.CLOSE:
+            self._closed(content)
+        elif kind == Kind.ALERT:
+            self._alerted(content)
+        elif kind == Kind.WELCOME:
+            self._welcomed(content)
+        else:
+            raise RemoteError("protocol", f"a record of type {kind}")
+
+    def _updated(self, content: bytes) -> None:
+        if content or self._rekeying():
+            raise RemoteError("protocol", "UPDATE with content, or during a REKEY")
+        now = self._seconds()
+        earned = (now - self._updated_at) / UPDATE_INTERVAL
+        self._update_credit = min(UPDATE_BURST, self._update_credit + earned) - 1
+        self._updated_at = now
+        if self._update_credit < 0:
+            raise RemoteError("protocol", "too many UPDATEs")
+        assert self._opener is not None
+        self._opener.ratchet()
+
+    def _closed(self, content: bytes) -> None:
+        if _REASON.fullmatch(content) is None:
+            raise RemoteError("protocol", "CLOSE without a reason")
+        if not self._closing and self._sealer is not None:
+            self._host.write(self._sealer.seal(Kind.CLOSE, b"bye"))
+        self._finish(End(content.decode("ascii"), "", True, not self._closing))
+
+    def _alerted(self, content: bytes) -> None:
+        if content == b"rekey-due":
+            self._rekey_due()
+            return
+        if _REASON.fullmatch(content) is None:
+            raise RemoteError("protocol", "ALERT without a code")
+        self._finish(End(content.decode("ascii"), "", False, True))
+
+    def _check_rekey_interval(self) -> None:
+        now = self._seconds()
+        if (
+            self._rekeyed_at is not None
+            and now - self._rekeyed_at < REKEY_INTERVAL - _REKEY_TOLERANCE
+        ):
+            raise RemoteError("protocol", "REKEY too soon after the last")
+
+    def _finish(self, end: End) -> None:
+        if self._end is None:
+            self._end = end
+            self._sealer = self._opener = self._root = None
+            self._host.ended(end)
+
+    def _broke(self, error: Exception) -> None:
+        self.alert("internal", f"{type(error).__name__}", error)
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """Write JSON as it goes into records and calls: UTF-8, no spaces."""
+    return json.dumps(value, separators=(",", ":")).encode("utf-8")

@@ -1,0 +1,369 @@
+"""Session messages: header lines and bodies inside the DATA stream (SR1 section 5).
+
+Reading is the hot path of a relay, so there is no object per message: the decoder cuts the stream at the header
+lines, checks each token by its grammar, and calls one method of a typed receiver.  Writing is one function a verb.
+Names, stream ids and codes are ``bytes`` here, as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from securerelay.errors import RemoteError
+
+MAX_HEADER = 512
+"""Bytes of the longest header line, its LF included."""
+DEFAULT_LIMIT = 1 << 20
+"""Bytes of the longest body, unless WELCOME announces another limit."""
+
+_TAG = re.compile(rb"[A-Za-z0-9_-]{1,22}")
+_STREAM = re.compile(rb"[A-Za-z0-9_-]{22}")
+_WORD = re.compile(rb"[a-z0-9][a-z0-9.-]{0,63}")
+_NAME = re.compile(rb"@?[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
+
+
+class RelayVerbs(Protocol):
+    """What a client may say: the methods of a relay's session."""
+
+    def stream(self, stream: bytes, answered: int) -> None:
+        """``STREAM``: open a sending stream; verdicts up to ``answered`` are known."""
+
+    def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
+        """``SEND``: a message to a peer or ``@room``; ttl in seconds, None for the default, 0 for live."""
+
+    def listen(self, after: int) -> None:
+        """``LISTEN``: receive from the mailbox what comes after number ``after``."""
+
+    def ack(self, number: int) -> None:
+        """``ACK``: the mailbox may forget everything up to this number."""
+
+    def ping(self, token: bytes) -> None:
+        """``PING``: answer with the same token."""
+
+    def pong(self, token: bytes) -> None:
+        """``PONG``: the answer to our PING."""
+
+    def call(self, tag: bytes, method: bytes, body: bytes) -> None:
+        """``CALL``: a control method with JSON."""
+
+
+class ClientVerbs(Protocol):
+    """What a relay may say: the methods of a client."""
+
+    def stream(self, stream: bytes, last: int) -> None:
+        """``STREAM``: the stream is open; ``last`` is its last consumed seq."""
+
+    def ok(self, seq: int) -> None:
+        """``OK``: every seq up to this one that got no NO is accepted."""
+
+    def no(self, seq: int, code: bytes) -> None:
+        """``NO``: this seq is refused."""
+
+    def listen(self, first: int, last: int) -> None:
+        """``LISTEN``: the mailbox keeps numbers from ``first`` to ``last``."""
+
+    def msg(
+        self,
+        number: int,
+        sender: bytes,
+        to: bytes,
+        stream: bytes,
+        seq: int,
+        time: int,
+        body: bytes,
+    ) -> None:
+        """``MSG``: a message; time in Unix ms."""
+
+    def got(self, seq: int, peer: bytes, time: int) -> None:
+        """``GOT``: that peer's client acknowledged it."""
+
+    def stopped(self, reason: bytes) -> None:
+        """``STOPPED``: this session no longer listens."""
+
+    def ping(self, token: bytes) -> None:
+        """``PING``: answer with the same token."""
+
+    def pong(self, token: bytes) -> None:
+        """``PONG``: the answer to our PING."""
+
+    def reply(self, tag: bytes, status: bytes, body: bytes) -> None:
+        """``REPLY``: the answer to a CALL, ``ok`` or a code, with JSON."""
+
+    def event(self, kind: bytes, body: bytes) -> None:
+        """``EVENT``: something that was asked to be told, with JSON."""
+
+
+def _bad(detail: str) -> RemoteError:
+    return RemoteError("protocol", detail)
+
+
+def number(token: bytes) -> int:
+    """Read a number in its one form, less than 10^19.
+
+    Raises:
+        RemoteError: ``protocol`` for what ``int()`` alone would also take.
+    """
+    if token.isdigit() and (token[0] != 48 or len(token) == 1) and len(token) <= 19:
+        return int(token)
+    raise _bad("not a number")
+
+
+def _matching(pattern: re.Pattern[bytes], token: bytes) -> bytes:
+    if pattern.fullmatch(token) is None:
+        raise _bad("a token of another form")
+    return token
+
+
+# --- reading: one small function a verb, named in the tables below --------------------------------------------
+
+_Words = list[bytes]
+
+
+def _stream(to: RelayVerbs | ClientVerbs, words: _Words, _: bytes) -> None:
+    to.stream(_matching(_STREAM, words[1]), number(words[2]))
+
+
+def _send(to: RelayVerbs, words: _Words, body: bytes) -> None:
+    _, seq, name, ttl, flags, _ = words
+    if flags != b"-" and flags != b"r":
+        raise _bad("unknown flags")
+    if len(name) > 33 or _NAME.fullmatch(name) is None:
+        raise _bad("not a name")
+    to.send(number(seq), name, None if ttl == b"-" else number(ttl), flags == b"r", body)
+
+
+def _relay_listen(to: RelayVerbs, words: _Words, _: bytes) -> None:
+    to.listen(number(words[1]))
+
+
+def _ack(to: RelayVerbs, words: _Words, _: bytes) -> None:
+    to.ack(number(words[1]))
+
+
+def _ping(to: RelayVerbs | ClientVerbs, words: _Words, _: bytes) -> None:
+    to.ping(_matching(_TAG, words[1]))
+
+
+def _pong(to: RelayVerbs | ClientVerbs, words: _Words, _: bytes) -> None:
+    to.pong(_matching(_TAG, words[1]))
+
+
+def _call(to: RelayVerbs, words: _Words, body: bytes) -> None:
+    to.call(_matching(_TAG, words[1]), _matching(_WORD, words[2]), body)
+
+
+def _ok(to: ClientVerbs, words: _Words, _: bytes) -> None:
+    to.ok(number(words[1]))
+
+
+def _no(to: ClientVerbs, words: _Words, _: bytes) -> None:
+    to.no(number(words[1]), _matching(_WORD, words[2]))
+
+
+def _client_listen(to: ClientVerbs, words: _Words, _: bytes) -> None:
+    to.listen(number(words[1]), number(words[2]))
+
+
+def _msg(to: ClientVerbs, words: _Words, body: bytes) -> None:
+    _, n, sender, name, stream, seq, time, _ = words
+    if _NAME.fullmatch(sender) is None or _NAME.fullmatch(name) is None:
+        raise _bad("not a name")
+    to.msg(number(n), sender, name, _matching(_STREAM, stream), number(seq), number(time), body)
+
+
+def _got(to: ClientVerbs, words: _Words, _: bytes) -> None:
+    to.got(number(words[1]), _matching(_NAME, words[2]), number(words[3]))
+
+
+def _stopped(to: ClientVerbs, words: _Words, _: bytes) -> None:
+    to.stopped(_matching(_WORD, words[1]))
+
+
+def _reply(to: ClientVerbs, words: _Words, body: bytes) -> None:
+    to.reply(_matching(_TAG, words[1]), _matching(_WORD, words[2]), body)
+
+
+def _event(to: ClientVerbs, words: _Words, body: bytes) -> None:
+    to.event(_matching(_WORD, words[1]), body)
+
+
+_Row = tuple[int, bool, Callable[[Any, _Words, bytes], None]]
+
+_FROM_CLIENT: dict[bytes, _Row] = {  # words in the header, whether a body follows, what reads it
+    b"SEND": (6, True, _send),
+    b"ACK": (2, False, _ack),
+    b"STREAM": (3, False, _stream),
+    b"LISTEN": (2, False, _relay_listen),
+    b"PING": (2, False, _ping),
+    b"PONG": (2, False, _pong),
+    b"CALL": (4, True, _call),
+}
+_FROM_RELAY: dict[bytes, _Row] = {
+    b"MSG": (8, True, _msg),
+    b"OK": (2, False, _ok),
+    b"NO": (3, False, _no),
+    b"GOT": (4, False, _got),
+    b"STREAM": (3, False, _stream),
+    b"LISTEN": (3, False, _client_listen),
+    b"STOPPED": (2, False, _stopped),
+    b"PING": (2, False, _ping),
+    b"PONG": (2, False, _pong),
+    b"REPLY": (4, True, _reply),
+    b"EVENT": (3, True, _event),
+}
+
+
+class MessageDecoder:
+    """Cuts the stream of DATA contents into messages and calls the receiver's method for each.
+
+    Args:
+        table: the verbs that may come.
+        receiver: whose methods they are.
+        limit: bytes of a body at most.
+    """
+
+    __slots__ = ("_limit", "_missing", "_partial", "_receiver", "_table")
+
+    def __init__(self, table: dict[bytes, _Row], receiver: object, limit: int) -> None:
+        self._table = table
+        self._receiver = receiver
+        self._limit = limit
+        self._partial: bytearray | None = None
+        self._missing = 0
+
+    def feed(self, content: bytes) -> None:
+        """Take the content of a DATA record.
+
+        Raises:
+            RemoteError: ``protocol`` or ``too-large``; the session ends.
+        """
+        if self._partial is not None:
+            self._partial += content
+            if len(self._partial) < self._missing:
+                return
+            content = bytes(self._partial)
+            self._partial = None
+        table, receiver = self._table, self._receiver
+        position, size = 0, len(content)
+        while position < size:
+            newline = content.find(b"\n", position, position + MAX_HEADER)
+            if newline < 0:
+                if size - position >= MAX_HEADER:
+                    raise _bad("header too long")
+                break
+            words = content[position:newline].split(b" ")
+            row = table.get(words[0])
+            if row is None or len(words) != row[0]:
+                raise _bad("unknown verb, or a token too many or too few")
+            after = newline + 1
+            if row[1]:
+                length = number(words[-1])
+                if length > self._limit:
+                    raise RemoteError("too-large", f"a body of {length} bytes")
+                start = after
+                after += length
+                if after > size:
+                    self._partial = bytearray(content[position:])
+                    self._missing = after - position
+                    return
+                row[2](receiver, words, content[start:after])
+            else:
+                row[2](receiver, words, b"")
+            position = after
+        if position < size:
+            self._partial = bytearray(content[position:])
+            self._missing = 0
+
+
+def relay_decoder(receiver: RelayVerbs, limit: int = DEFAULT_LIMIT) -> MessageDecoder:
+    """Return a decoder of what clients say."""
+    return MessageDecoder(_FROM_CLIENT, receiver, limit)
+
+
+def client_decoder(receiver: ClientVerbs, limit: int = DEFAULT_LIMIT) -> MessageDecoder:
+    """Return a decoder of what a relay says."""
+    return MessageDecoder(_FROM_RELAY, receiver, limit)
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def stream(stream: bytes, number: int) -> bytes:
+    """Write ``STREAM``: the client's last answered seq, or the relay's last consumed one."""
+    return b"STREAM %b %d\n" % (stream, number)
+
+
+def send(seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> bytes:
+    """Write ``SEND`` with its body."""
+    lifetime = b"-" if ttl is None else b"%d" % ttl
+    flags = b"r" if receipt else b"-"
+    return b"SEND %d %b %b %b %d\n%b" % (seq, to, lifetime, flags, len(body), body)
+
+
+def ok(seq: int) -> bytes:
+    """Write ``OK``."""
+    return b"OK %d\n" % seq
+
+
+def no(seq: int, code: bytes) -> bytes:
+    """Write ``NO``."""
+    return b"NO %d %b\n" % (seq, code)
+
+
+def listen(after: int) -> bytes:
+    """Write the client's ``LISTEN``."""
+    return b"LISTEN %d\n" % after
+
+
+def listening(first: int, last: int) -> bytes:
+    """Write the relay's ``LISTEN``."""
+    return b"LISTEN %d %d\n" % (first, last)
+
+
+def msg_header(
+    number: int, sender: bytes, to: bytes, stream: bytes, seq: int, time: int, length: int
+) -> bytes:
+    """Write the header of ``MSG``; its body of ``length`` bytes follows, shared by all who get it."""
+    return b"MSG %d %b %b %b %d %d %d\n" % (number, sender, to, stream, seq, time, length)
+
+
+def ack(number: int) -> bytes:
+    """Write ``ACK``."""
+    return b"ACK %d\n" % number
+
+
+def got(seq: int, peer: bytes, time: int) -> bytes:
+    """Write ``GOT``."""
+    return b"GOT %d %b %d\n" % (seq, peer, time)
+
+
+def stopped(reason: bytes) -> bytes:
+    """Write ``STOPPED``."""
+    return b"STOPPED %b\n" % reason
+
+
+def ping(token: bytes) -> bytes:
+    """Write ``PING``."""
+    return b"PING %b\n" % token
+
+
+def pong(token: bytes) -> bytes:
+    """Write ``PONG``."""
+    return b"PONG %b\n" % token
+
+
+def call(tag: bytes, method: bytes, body: bytes) -> bytes:
+    """Write ``CALL`` with its JSON."""
+    return b"CALL %b %b %d\n%b" % (tag, method, len(body), body)
+
+
+def reply(tag: bytes, status: bytes, body: bytes) -> bytes:
+    """Write ``REPLY`` with its JSON."""
+    return b"REPLY %b %b %d\n%b" % (tag, status, len(body), body)
+
+
+def event(kind: bytes, body: bytes) -> bytes:
+    """Write ``EVENT`` with its JSON."""
+    return b"EVENT %b %d\n%b" % (kind, len(body), body)

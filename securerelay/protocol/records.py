@@ -1,0 +1,182 @@
+"""Encrypted records: length, AEAD, padding, and the ratchet of UPDATE (SR1 section 4).
+
+A record is ``length(2) || AEAD(key, iv XOR sequence, content || type || zeros)``, in one of four sizes.
+Nothing about a record but its size shows: neither its type nor how much of it is padding.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+from securerelay.crypto import primitives
+from securerelay.errors import RemoteError
+from securerelay.protocol.schedule import key_and_iv, next_traffic
+
+MAX_CONTENT = 16_383
+SIZES = (256, 1024, 4096, 16_384)
+"""Bytes of content, type and padding together."""
+FIRST_SIZE = 4096
+"""The least size of a record that opens a session, so that an ALERT there looks like a WELCOME."""
+MAX_RECORDS = 1 << 24
+"""Records under one key at most."""
+
+_HEADERS = {size: (size + primitives.TAG_SIZE).to_bytes(2, "big") for size in SIZES}
+_LENGTHS = frozenset(size + primitives.TAG_SIZE for size in SIZES)
+
+
+class Kind(enum.IntEnum):
+    """The types of records."""
+
+    DATA = 1
+    UPDATE = 2
+    REKEY = 3
+    CLOSE = 4
+    ALERT = 5
+    WELCOME = 6
+
+
+_TYPE_BYTES = {int(kind): bytes((kind,)) for kind in Kind}
+
+
+class BrokenRecord(RemoteError):
+    """A record that does not open or has no legal length: it gets no answer, the connection ends."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("record", detail)
+
+
+class _Direction:
+    """Keys, nonces and count of one direction."""
+
+    __slots__ = ("_cipher", "_iv", "_secret", "_suite", "sequence")
+
+    def __init__(self, suite: str, secret: bytes) -> None:
+        self._suite = suite
+        self.install(secret)
+
+    def install(self, secret: bytes) -> None:
+        """Go on under another traffic secret, counting from 0."""
+        key, iv = key_and_iv(secret)
+        self._secret = secret
+        self._cipher = primitives.aead(self._suite, key)
+        self._iv = int.from_bytes(iv, "big")
+        self.sequence = 0
+
+    def ratchet(self) -> None:
+        """Go on under the next traffic secret; the old one is gone."""
+        self.install(next_traffic(self._secret))
+
+
+class Sealer(_Direction):
+    """Makes the records of one direction.
+
+    Args:
+        suite: the AEAD agreed on.
+        secret: the traffic secret of this direction, 48 bytes.
+    """
+
+    __slots__ = ()
+
+    def seal(self, kind: int, content: bytes, least: int = 0) -> bytes:
+        """Return one record.
+
+        Args:
+            kind: its type.
+            content: at most 16,383 bytes.
+            least: content, type and padding fill at least so many bytes.
+
+        Raises:
+            ValueError: if the content is too long.
+        """
+        size = len(content) + 1
+        if size < least:
+            size = least
+        if size <= 256:
+            size = 256
+        elif size <= 1024:
+            size = 1024
+        elif size <= 4096:
+            size = 4096
+        elif size <= 16_384:
+            size = 16_384
+        else:
+            raise ValueError("a record's content has at most 16,383 bytes")
+        header = _HEADERS[size]
+        nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
+        self.sequence += 1
+        plain = (content + _TYPE_BYTES[kind]).ljust(size, b"\0")
+        return header + self._cipher.encrypt(nonce, plain, header)
+
+    def seal_stream(self, data: bytes) -> bytes:
+        """Return the DATA records that carry a stretch of the message stream.
+
+        Args:
+            data: any number of bytes but none.
+        """
+        if len(data) <= MAX_CONTENT:
+            return self.seal(1, data)
+        return b"".join(
+            self.seal(1, data[start : start + MAX_CONTENT])
+            for start in range(0, len(data), MAX_CONTENT)
+        )
+
+
+class Opener(_Direction):
+    """Opens the records of one direction, whatever segments they come in.
+
+    Args:
+        suite: the AEAD agreed on.
+        secret: the traffic secret of this direction, 48 bytes.
+    """
+
+    __slots__ = ("_missing", "_partial")
+
+    def __init__(self, suite: str, secret: bytes) -> None:
+        super().__init__(suite, secret)
+        self._partial: bytearray | None = None
+        self._missing = 0
+
+    def open_all(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield type and content of every record that is complete.
+
+        The caller takes each before asking for the next, so that an UPDATE or REKEY between two records acts on
+        the second.  Bytes of an incomplete record, at most 16,402, are kept for the next call.
+
+        Args:
+            data: what came, in any segments.
+
+        Raises:
+            BrokenRecord: at the first that has an illegal length, does not open or has no type.
+        """
+        if self._partial is not None:
+            self._partial += data
+            if len(self._partial) < self._missing:
+                return
+            data = bytes(self._partial)
+            self._partial = None
+        position, end = 0, len(data)
+        while end - position >= 2:
+            header = data[position : position + 2]
+            length = header[0] << 8 | header[1]
+            if length not in _LENGTHS:
+                raise BrokenRecord(f"length {length}")
+            after = position + 2 + length
+            if after > end:
+                break
+            nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
+            plain = primitives.unseal(self._cipher, nonce, data[position + 2 : after], header)
+            if plain is None:
+                raise BrokenRecord("does not open")
+            self.sequence += 1
+            plain = plain.rstrip(b"\0")
+            if not plain:
+                raise BrokenRecord("no type")
+            position = after
+            yield plain[-1], plain[:-1]
+        if position < end:
+            self._keep(data[position:])
+
+    def _keep(self, rest: bytes) -> None:
+        self._partial = bytearray(rest)
+        self._missing = 2 if len(rest) < 2 else 2 + (rest[0] << 8 | rest[1])
