@@ -1,7 +1,8 @@
 """The one tree of errors: what the other side did wrong, and what we did.
 
-A :class:`RemoteError` carries the code that the protocol has for it; its ``detail`` is for the log and
-never leaves this machine.  A :class:`LocalError` carries one clear sentence for the person in front of it.
+A :class:`RemoteError` carries the code that the protocol has for it; its ``detail`` is for the log
+and never leaves this machine.  A :class:`LocalError` carries one clear sentence for the person in
+front of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ class RemoteError(SecureRelayError):
     """The other side broke a rule, or refused something.
 
     Args:
-        code: the protocol's word for it, such as ``bad-line`` or ``auth-failed`` (SR1 sections 3 to 5).
+        code: the protocol's word for it, such as ``bad-line`` or ``auth-failed`` (SR1 sections 3 to
+            5).
         detail: what exactly was wrong; for the log alone.
     """
 

@@ -1,7 +1,7 @@
-"""Names of peers and rooms: the grammar, the reserved words, and which names look alike (SR1 section 5).
+"""Names of peers and rooms: grammar, reserved words, and which look alike (SR1 section 5).
 
-A name that breaks the grammar is refused, never folded: ``Alice`` does not become ``alice``, so that two
-people can never mean different peers by what one program treats as the same name.
+A name that breaks the grammar is refused, never folded: ``Alice`` does not become ``alice``, so
+that two people can never mean different peers by what one program treats as the same name.
 """
 
 from __future__ import annotations
@@ -16,8 +16,19 @@ _GRAMMAR = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?", re.ASCII)
 _GRAMMAR_BYTES = re.compile(rb"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
 
 RESERVED = frozenset(
-    "admin administrator all anonymous anyone authority ca daemon everyone localhost me nobody relay root "
-    "room securerelay self server system unknown".split()
+    {
+        "admin",
+        "administrator",
+        "all",
+        "anonymous",
+        "anyone",
+        "authority",
+        "ca",
+        "daemon",
+        "everyone",
+    }
+    | {"localhost", "me", "nobody", "relay", "root", "room", "securerelay", "self", "server"}
+    | {"system", "unknown"}
 )
 """Names that no peer may have, because people would read authority or a crowd into them."""
 
@@ -37,7 +48,7 @@ def is_peer(name: bytes) -> bool:
 
 
 def is_room(name: bytes) -> bool:
-    """Tell whether bytes from the wire are a room's name: ``@`` and the grammar of a peer's name."""
+    """Tell whether bytes from the wire are a room's name: ``@`` and what a peer's may be."""
     return name[:1] == b"@" and _GRAMMAR_BYTES.fullmatch(name, 1) is not None
 
 
@@ -92,8 +103,8 @@ def is_reserved(name: str) -> bool:
 def skeleton(name: str) -> str:
     """Fold a name to what the eye sees of it.
 
-    Two names with one skeleton are too easily taken for each other to exist side by side, as with the
-    skeletons of Unicode Technical Standard 39, here for the few characters a name can have.
+    Two names with one skeleton are too easily taken for each other to exist side by side, as with
+    the skeletons of Unicode Technical Standard 39, here for the few characters a name can have.
 
     Args:
         name: a valid name.

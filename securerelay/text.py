@@ -18,15 +18,16 @@ def _escape(character: str) -> str:
 
 
 def printable(text: str | bytes, limit: int | None = None) -> str:
-    """Show any text without letting it act.
+    r"""Show any text without letting it act.
 
-    Control characters (C0 and C1), invisible and bidirectional format characters, line and paragraph
-    separators, lone surrogates, unassigned and private characters come out as backslash escapes, and so does the
-    backslash itself, so that what is shown can be told from what was sent.
+    Control characters (C0 and C1), invisible and bidirectional format characters, line and
+    paragraph separators, lone surrogates, unassigned and private characters come out as backslash
+    escapes, and so does the backslash itself, so that what is shown can be told from what was sent.
 
     Args:
-        text: what came; bytes are read as UTF-8, and bytes that are none come out as ``\\xNN``.
-        limit: how many characters of the input to show at most; what is cut is marked with an ellipsis.
+        text: what came; bytes are read as UTF-8, and bytes that are none come out as ``\xNN``.
+        limit: how many characters of the input to show at most; what is cut is marked with an
+            ellipsis.
 
     Returns:
         One line of visible characters.

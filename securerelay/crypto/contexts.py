@@ -1,7 +1,7 @@
 """Every label, context and domain separator of the protocol, in one place.
 
-What is signed or derived for one purpose can then never be taken for another: a test asserts that no signing
-context is a prefix of another one.  SR1 sections 3, 4 and 6.
+What is signed or derived for one purpose can then never be taken for another: a test asserts that
+no signing context is a prefix of another one.  SR1 sections 3, 4 and 6.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The group ``ffdhe3072`` of RFC 7919: finite-field Diffie-Hellman in 3,072 bits.
 
-In a module of its own because ``cryptography`` announces the end of this algorithm with a warning when it is
-imported; nobody who leaves the group off ever sees it.
+In a module of its own because ``cryptography`` announces the end of this algorithm with a warning
+when it is imported; nobody who leaves the group off ever sees it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The key-exchange groups: one small class each, and one table (SR1 section 3, *Groups*).
 
-A client *offers*: it makes an ephemeral private half and a share.  The relay *answers*: from the client's share
-it makes its own share and the common secret Z in one step, as with any KEM.  The client *completes* with the relay's
-share.  A share that breaks a rule raises ``bad-share``; an ephemeral serves once.
+A client *offers*: it makes an ephemeral private half and a share.  The relay *answers*: from the
+client's share it makes its own share and the common secret Z in one step, as with any KEM.  The
+client *completes* with the relay's share.  A share that breaks a rule raises ``bad-share``; an
+ephemeral serves once.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ class Rsa3072Oaep:
 
 
 class _FiniteField:
-    """Finite-field Diffie-Hellman, with its module imported at the first use (it is deprecated upstream)."""
+    """Finite-field Diffie-Hellman; its module is imported at the first use, for it warns."""
 
     name: ClassVar[str] = "ffdhe3072"
 

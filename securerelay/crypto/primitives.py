@@ -1,8 +1,8 @@
 """The only caller of ``cryptography`` for hashes, HKDF, AEAD and signatures.
 
-Nothing here knows the protocol; each function does one thing with fixed parameters, so that none can be used
-with the wrong ones: SHA-384, HKDF-SHA-384, RSA-PSS with SHA-384 and a 48-byte salt, Ed25519, AES-256-GCM and
-ChaCha20-Poly1305 with 12-byte nonces.
+Nothing here knows the protocol; each function does one thing with fixed parameters, so that none
+can be used with the wrong ones: SHA-384, HKDF-SHA-384, RSA-PSS with SHA-384 and a 48-byte salt,
+Ed25519, AES-256-GCM and ChaCha20-Poly1305 with 12-byte nonces.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def aead(suite: str, key: bytes) -> Aead:
 
 
 def seal(cipher: Aead, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
-    """Encrypt and authenticate; the nonce must have 12 bytes, since AESGCM itself would take others."""
+    """Encrypt and authenticate; the nonce has 12 bytes, though AESGCM would take others."""
     if len(nonce) != NONCE_SIZE:
         raise ValueError("an AEAD nonce has 12 bytes")
     return cipher.encrypt(nonce, plaintext, associated)
@@ -121,7 +121,7 @@ def unseal(cipher: Aead, nonce: bytes, ciphertext: bytes, associated: bytes) -> 
 
 
 def signed_content(context: bytes, content: bytes) -> bytes:
-    """Frame what is signed: 64 spaces, the context, a zero byte, the content (as RFC 8446 section 4.4.3)."""
+    """Frame what is signed, as RFC 8446 section 4.4.3: spaces, context, zero byte, content."""
     return b" " * 64 + context + b"\0" + content
 
 
@@ -154,13 +154,13 @@ def ed25519_public(seed: bytes) -> bytes:
 
 
 def sign_ed25519(seed: bytes, context: bytes, digest: bytes) -> bytes:
-    """Sign like :func:`sign_pss`, with an Ed25519 key given by its seed (32 bytes); RFC 8032."""
+    """Sign as :func:`sign_pss` does, with an Ed25519 seed of 32 bytes; RFC 8032."""
     key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
     return key.sign(signed_content(context, digest))
 
 
 def verify_ed25519(public: bytes, context: bytes, digest: bytes, signature: bytes) -> bool:
-    """Tell whether :func:`sign_ed25519` made this signature; never raises for bad ones or bad keys."""
+    """Tell whether :func:`sign_ed25519` made this signature; never raises for a bad one."""
     try:
         key = ed25519.Ed25519PublicKey.from_public_bytes(public)
         key.verify(signature, signed_content(context, digest))
@@ -195,5 +195,5 @@ def load_rsa_spki(der: bytes) -> rsa.RSAPublicKey | None:
 
 
 def is_strong_rsa(key: rsa.RSAPublicKey, smallest: int, largest: int) -> bool:
-    """Tell whether a modulus has between ``smallest`` and ``largest`` bits and the exponent is 65537."""
+    """Tell whether a modulus has ``smallest`` to ``largest`` bits and the exponent is 65537."""
     return smallest <= key.key_size <= largest and key.public_numbers().e == 65537

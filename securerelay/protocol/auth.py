@@ -1,4 +1,4 @@
-"""The AUTH lines: items sealed under a handshake key, always of one length (SR1 section 3, *AUTH plaintext*)."""
+"""The AUTH lines: items sealed under a handshake key, always of one length (SR1 section 3)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def unseal(
         The values of the items, in order; which form it was shows in their number.
 
     Raises:
-        RemoteError: ``bad-line`` or ``protocol`` for a line that is no AUTH; else always ``auth-failed``.
+        RemoteError: ``bad-line`` or ``protocol`` for a line that is no AUTH; else always
+            ``auth-failed``.
     """
     if lines.verb_of(line) != b"AUTH":
         raise RemoteError("protocol", "AUTH belongs here")

@@ -1,4 +1,4 @@
-"""The client's end of a connection: the handshake, what WELCOME brings, and REKEY (SR1 sections 3 and 4)."""
+"""The client's end of a connection: handshake, WELCOME and REKEY (SR1 sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class ClientConnection(Link):
             raise AnswerError(hello.read_error(line))
 
     def fail(self, error: RemoteError) -> None:
-        """End the connection: a client says nothing in the clear, and an ERR line ends it as the relay's word."""
+        """End the connection; before the WELCOME in silence, for a client has no ERR line."""
         if isinstance(error, AnswerError):
             self._finish(End(error.code, error.detail, False, True))
         elif not self.established:
@@ -242,7 +242,9 @@ class ClientConnection(Link):
 
     def _rekey(self, body: bytes) -> None:
         complete, credential = self._complete, self._config.credential
-        assert self._root is not None and self._sealer is not None and self._opener is not None
+        assert self._root is not None
+        assert self._sealer is not None
+        assert self._opener is not None
         if self._exchange is None or complete is None:
             raise RemoteError("protocol", "REKEY begins with the client")
         answered = self._exchange.answered(body, self._root, complete.relay_spki)

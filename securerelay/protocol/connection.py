@@ -1,7 +1,8 @@
-"""A connection from its first byte to its last: handshake, then records, with one hand-over (SR1 sections 3 to 6).
+"""A connection from its first byte to its last: handshake, then records (SR1 sections 3 to 6).
 
-Bytes go in through ``receive``; everything that comes out goes through the host: bytes to write, questions that only a
-relay's store or key can answer, the content of DATA records, and once, at the end, how it ended.  No I/O happens here.
+Bytes go in through ``receive``; everything that comes out goes through the host: bytes to write,
+questions that only a relay's store or key can answer, the content of DATA records, and once, at the
+end, how it ended.  No I/O happens here.
 """
 
 from __future__ import annotations

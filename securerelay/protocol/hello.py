@@ -49,7 +49,7 @@ class ClientHello:
     binder: bytes | None
 
     def unchanged(self, first: ClientHello) -> bool:
-        """Tell whether this answers a RETRY to ``first``: all but share, knock and binder as they were."""
+        """Tell whether this may follow a RETRY to ``first``: only share, knock and binder differ."""
         return (self.suites, self.groups, self.nonce, self.ticket) == (
             first.suites,
             first.groups,

@@ -4,8 +4,8 @@
 
     C1 ──▶ Hello ──RETRY, C1'──▶ Hello ──S1 HELLO──▶ Auth ──S1 AUTH──▶ C2, done
 
-The client believes nothing before the CA of the relay id vouches for the relay, and shows nothing of itself before
-the relay has proved its key.
+The client believes nothing before the CA of the relay id vouches for the relay, and shows nothing
+of itself before the relay has proved its key.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RelayIdentity(Protocol):
 
 
 Signer = Callable[[bytes, bytes], bytes]
-"""Signs with the peer's key: context and transcript hash (48 bytes) in, RSA-PSS signature out."""
+"""Signs with the peer's key: context and hash (48 bytes) in, RSA-PSS signature out."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,8 +77,8 @@ class ClientConfig:
 
     Args:
         relay_id: 32 bytes, from the invitation.
-        check_relay: takes the CA's SubjectPublicKeyInfo and the relay's certificate, both DER, checks that one
-            strictly against the other, and raises CertificateError.
+        check_relay: takes the CA's SubjectPublicKeyInfo and the relay's certificate, both DER;
+            checks the one strictly against the other, and raises CertificateError.
         credential: who the client is, or is to become.
         ticket: resumes an earlier session; has been deleted wherever it was kept.
         suites: AEADs by preference.

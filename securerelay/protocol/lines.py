@@ -1,7 +1,8 @@
 """Handshake lines: a bounded splitter, and strict reading and writing of fields (SR1 section 2).
 
-A line is ``SR1 VERB fields LF`` of visible ASCII and single spaces.  Whatever a stranger sends, and however it
-is cut into segments, a line costs time in proportion to its bytes and memory of at most one line.
+A line is ``SR1 VERB fields LF`` of visible ASCII and single spaces.  Whatever a stranger sends, and
+however it is cut into segments, a line costs time in proportion to its bytes and memory of at most
+one line.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class LineSplitter:
         """Return the next line without its LF, or None while it is incomplete.
 
         Raises:
-            RemoteError: ``bad-line`` at the first byte that no line has, ``too-long`` at the first byte too many.
+            RemoteError: ``bad-line`` at the first byte that no line has, ``too-long`` at the first
+                byte too many.
         """
         limit = min(len(self._buffer), MAX_LINE)
         stop = _STOP.search(self._buffer, self._scanned, limit)

@@ -1,7 +1,8 @@
-"""What both ends of a connection have in common once the handshake is over: the life of records (SR1 section 4).
+"""What both ends have in common after the handshake: the life of records (SR1 section 4).
 
-A link opens and seals, ratchets on UPDATE, answers CLOSE, and turns every breach by the other side into its
-answer in one place.  What is particular to the relay or the client is in :mod:`securerelay.protocol.connection`.
+A link opens and seals, ratchets on UPDATE, answers CLOSE, and turns every breach by the other side
+into its answer in one place.  What is particular to the relay or the client is in
+:mod:`securerelay.protocol.connection`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from securerelay.errors import RemoteError
-from securerelay.protocol.records import (
-    FIRST_SIZE,
-    MAX_RECORDS,
-    BrokenRecord,
-    Kind,
-    Opener,
-    Sealer,
-)
+from securerelay.protocol.records import MAX_RECORDS, BrokenRecord, Kind, Opener, Sealer
 from securerelay.protocol.schedule import RekeyRoot
 
 ALERTS = frozenset(
@@ -51,8 +45,9 @@ _REASON = re.compile(rb"[a-z0-9-]{1,32}")
 class End:
     """How a connection ended.
 
-    ``code`` is the reason of a CLOSE, the code of an ALERT or ERR, ``truncated`` when the bytes just stopped, or
-    ``record`` when a record did not open.  ``orderly`` is true after a CLOSE alone.
+    ``code`` is the reason of a CLOSE, the code of an ALERT or ERR, ``truncated`` when the bytes
+    just stopped, or ``record`` when a record did not open.  ``orderly`` is true after a CLOSE
+    alone.
     """
 
     code: str
@@ -154,7 +149,7 @@ class Link:
         self._host.write(records)
 
     def update(self) -> None:
-        """Ratchet our own direction: what was sent before is safe from whoever steals the key after."""
+        """Ratchet our own direction: whoever steals the key later cannot read what went before."""
         if self._sealer is not None and self._end is None and not self._rekeying():
             self._host.write(self._sealer.seal(Kind.UPDATE, b""))
             self._sealer.ratchet()

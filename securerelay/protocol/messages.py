@@ -1,8 +1,8 @@
 """Session messages: header lines and bodies inside the DATA stream (SR1 section 5).
 
-Reading is the hot path of a relay, so there is no object per message: the decoder cuts the stream at the header
-lines, checks each token by its grammar, and calls one method of a typed receiver.  Writing is one function a verb.
-Names, stream ids and codes are ``bytes`` here, as they came.
+Reading is the hot path of a relay, so there is no object per message: the decoder cuts the stream
+at the header lines, checks each token by its grammar, and calls one method of a typed receiver.
+Writing is one function a verb. Names, stream ids and codes are ``bytes`` here, as they came.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RelayVerbs(Protocol):
         """``STREAM``: open a sending stream; verdicts up to ``answered`` are known."""
 
     def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
-        """``SEND``: a message to a peer or ``@room``; ttl in seconds, None for the default, 0 for live."""
+        """``SEND``: a message to a peer or ``@room``; ttl in seconds, None: default, 0: live."""
 
     def listen(self, after: int) -> None:
         """``LISTEN``: receive from the mailbox what comes after number ``after``."""
@@ -116,7 +116,7 @@ def _matching(pattern: re.Pattern[bytes], token: bytes) -> bytes:
     return token
 
 
-# --- reading: one small function a verb, named in the tables below --------------------------------------------
+# --- reading: one small function a verb, named in the tables below ---
 
 _Words = list[bytes]
 
@@ -287,7 +287,7 @@ def client_decoder(receiver: ClientVerbs, limit: int = DEFAULT_LIMIT) -> Message
     return MessageDecoder(_FROM_RELAY, receiver, limit)
 
 
-# --- writing --------------------------------------------------------------------------------------------------
+# --- writing ---
 
 
 def stream(stream: bytes, number: int) -> bytes:
@@ -325,7 +325,7 @@ def listening(first: int, last: int) -> bytes:
 def msg_header(
     number: int, sender: bytes, to: bytes, stream: bytes, seq: int, time: int, length: int
 ) -> bytes:
-    """Write the header of ``MSG``; its body of ``length`` bytes follows, shared by all who get it."""
+    """Write the header of ``MSG``; its body of ``length`` bytes follows, shared by many."""
     return b"MSG %d %b %b %b %d %d %d\n" % (number, sender, to, stream, seq, time, length)
 
 

@@ -1,7 +1,7 @@
 """Encrypted records: length, AEAD, padding, and the ratchet of UPDATE (SR1 section 4).
 
-A record is ``length(2) || AEAD(key, iv XOR sequence, content || type || zeros)``, in one of four sizes.
-Nothing about a record but its size shows: neither its type nor how much of it is padding.
+A record is ``length(2) || AEAD(key, iv XOR sequence, content || type || zeros)``, in one of four
+sizes. Nothing about a record but its size shows: neither its type nor how much of it is padding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TYPE_BYTES = {int(kind): bytes((kind,)) for kind in Kind}
 
 
 class BrokenRecord(RemoteError):
-    """A record that does not open or has no legal length: it gets no answer, the connection ends."""
+    """A record that does not open or has no legal length: the connection ends unanswered."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("record", detail)
@@ -140,8 +140,9 @@ class Opener(_Direction):
     def open_all(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield type and content of every record that is complete.
 
-        The caller takes each before asking for the next, so that an UPDATE or REKEY between two records acts on
-        the second.  Bytes of an incomplete record, at most 16,402, are kept for the next call.
+        The caller takes each before asking for the next, so that an UPDATE or REKEY between two
+        records acts on the second.  Bytes of an incomplete record, at most 16,402, are kept for the
+        next call.
 
         Args:
             data: what came, in any segments.

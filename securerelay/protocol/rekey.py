@@ -1,7 +1,8 @@
 """REKEY: a fresh key exchange inside a session, signed by both sides (SR1 section 4).
 
-The client sends ``01 || group || share``, the relay answers ``02 || group || share || signature``, the client
-ends with ``03 || signature``.  Whoever stole the old keys cannot sign, and so does not get the new ones.
+The client sends ``01 || group || share``, the relay answers ``02 || group || share || signature``,
+the client ends with ``03 || signature``.  Whoever stole the old keys cannot sign, and so does not
+get the new ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The relay's end of a connection: the handshake's questions, the welcome, and REKEY (SR1 sections 3, 4 and 6)."""
+"""The relay's end of a connection: handshake, WELCOME and REKEY (SR1 sections 3, 4 and 6)."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ class RelayHost(LinkHost, Protocol):
     def find_ticket(self, ticket_id: bytes, verify: Callable[[bytes], None]) -> None:
         """Look a ticket up by SHA-256 of its id (16 bytes) and delete it.
 
-        ``verify`` takes the PSK and raises inside the deleting transaction if the binder is wrong, so that the ticket stays.
-        Answer with ``ticket_found`` or, with what was raised, ``fail``.
+        ``verify`` takes the PSK and raises inside the deleting transaction if the binder is wrong,
+        so that the ticket stays. Answer with ``ticket_found`` or, with what was raised, ``fail``.
         """
 
     def find_invitation(self, token: bytes) -> None:
-        """Look up an invitation's public key by its token (6 bytes); answer with ``invitation_found``."""
+        """Look up an invitation's key by its token (6 bytes); answer with ``invitation_found``."""
 
     def sign(self, context: bytes, digest: bytes) -> None:
         """Sign with the relay's key; answer with ``signed``."""
 
     def authenticated(self, peer: Authenticated) -> None:
-        """Check dates and revocation of a peer that proved itself; answer with ``welcome`` or ``refuse``."""
+        """Check dates and revocation of a proven peer; answer with ``welcome`` or ``refuse``."""
 
     def enrolling(self, request: EnrolmentRequest) -> None:
-        """Enrol a newcomer that proved itself; answer with ``welcome`` (and a certificate) or ``refuse``."""
+        """Enrol a proven newcomer; answer with ``welcome`` (and a certificate) or ``refuse``."""
 
     def rekeyed(self, tickets: tuple[NewTicket, ...]) -> None:
         """Forget the session's tickets, keep these instead; answer with ``welcome``."""
@@ -165,7 +165,7 @@ class RelayConnection(Link):
         self._answered(lambda responder: responder.ticket_found(found))
 
     def invitation_found(self, public_key: bytes | None) -> None:
-        """Answer ``find_invitation`` with an Ed25519 public key (32 bytes), None if it is unknown."""
+        """Answer ``find_invitation`` with an Ed25519 key (32 bytes), None if it is unknown."""
         self._answered(lambda responder: responder.invitation_found(public_key))
 
     def signed(self, signature: bytes) -> None:
@@ -229,7 +229,7 @@ class RelayConnection(Link):
             self.fail(RemoteError("timeout", "too slow"))
 
     def fail(self, error: RemoteError) -> None:
-        """Answer a breach by the other side: an ERR line before CFIN has verified, else as every link."""
+        """Answer a breach: an ERR line before CFIN has verified, then as every link does."""
         if self._end is not None:
             return
         if self._complete is not None:
@@ -270,7 +270,7 @@ class RelayConnection(Link):
             self._host.write(self._sealer.seal(Kind.ALERT, b"rekey-due"))
 
     def tick(self) -> None:
-        """Look at the age of the keys: ask for a REKEY in time, end what is overdue.  Call it now and then."""
+        """Ask for a REKEY in time and end a session whose REKEY is overdue; to be called often."""
         if self._sealer is None or self._opener is None:
             return
         age = self._seconds() - self._since
@@ -284,7 +284,9 @@ class RelayConnection(Link):
         return self._exchange is not None
 
     def _rekey(self, body: bytes) -> None:
-        assert self._root is not None and self._sealer is not None and self._opener is not None
+        assert self._root is not None
+        assert self._sealer is not None
+        assert self._opener is not None
         if self._exchange is None:
             self._check_rekey_interval()
             self._exchange = RelayRekey.offered(body, self._root, self._config.groups)

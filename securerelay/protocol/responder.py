@@ -6,9 +6,9 @@
       │ RETRY       ▲  asks the store        │ enrolment
       └──▶ Hello ───┘                        └──▶ Invited ──▶ done
 
-Each state holds the keys that it may use and no others, and has a method for the one thing that may happen in
-it; so what comes at a wrong time finds nothing to run.  A step is what the connection does next: write, ask its
-host, or go on to records.
+Each state holds the keys that it may use and no others, and has a method for the one thing that may
+happen in it; so what comes at a wrong time finds nothing to run.  A step is what the connection
+does next: write, ask its host, or go on to records.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class FindTicket:
-    """Ask the store for a ticket; ``verify`` checks the binder inside the transaction that deletes it."""
+    """Ask the store for a ticket; ``verify`` checks the binder where it is deleted."""
 
     ticket_id: bytes
     verify: Callable[[bytes], None]
@@ -186,7 +186,7 @@ class Responder:
         return self._enter(self._state.line(line))
 
     def ticket_found(self, found: Resumption | None) -> Step:
-        """Take the answer to :class:`FindTicket`; None means unknown and leads to a full handshake."""
+        """Take the answer to :class:`FindTicket`; None leads to a full handshake."""
         assert isinstance(self._state, _Ticket), "no ticket was asked for"
         return self._enter(self._state.found(found))
 
@@ -196,7 +196,7 @@ class Responder:
         return self._enter(self._state.signed(signature))
 
     def invitation_found(self, public_key: bytes | None) -> Step:
-        """Take the answer to :class:`FindInvitation`: an Ed25519 key of 32 bytes, or None if unknown."""
+        """Take the answer to :class:`FindInvitation`: an Ed25519 key (32 bytes) or None."""
         assert isinstance(self._state, _Invited), "no invitation was asked for"
         return self._enter(self._state.found(public_key))
 
@@ -441,6 +441,6 @@ _State = _Hello | _Ticket | _Signing | _Auth | _Invited | _Done
 
 
 def new_tickets(secrets: SessionSecrets, count: int) -> tuple[NewTicket, ...]:
-    """Make tickets of a session; what they come from is dropped with ``secrets.resumption`` afterwards."""
+    """Make the tickets of a session; ``secrets.resumption`` is dropped afterwards."""
     ids = [primitives.random_bytes(hello.TICKET_SIZE) for _ in range(count)]
     return tuple(NewTicket(id_, schedule.ticket_psk(secrets.resumption, id_)) for id_ in ids)

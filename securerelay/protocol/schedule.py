@@ -1,4 +1,4 @@
-"""The key schedule: which secret comes from which (SR1 section 3, *Key schedule*, and section 4, *REKEY*).
+"""The key schedule: which secret comes from which (SR1 sections 3 and 4).
 
 ::
 
@@ -9,7 +9,8 @@
           zeros ─▶ MS ─▶ c_ap, s_ap          (the keys of the records)
                          exporter, rms (tickets), RS (the next REKEY), session id
 
-Each function takes only what it may use and returns only what comes next; ES, HS and MS are never kept.
+Each function takes only what it may use and returns only what comes next; ES, HS and MS are never
+kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The transcript: one hash over everything both sides said, each item with its type (SR1 section 3).
+"""The transcript: one hash over everything both sides said, in typed items (SR1 section 3).
 
 An item is type(1) || length(4) || value, the value being the raw bytes as they were received.
 """

@@ -1,7 +1,7 @@
-"""Both ends of a connection in one place: a relay and a client that share nothing but the bytes between them.
+"""Both ends of a connection in one place, sharing nothing but the bytes between them.
 
-Certificates are stood in for by a name and a key, since what a certificate must say is not the protocol's business;
-each end gets a checker, as it does from the identity package in real life.
+Certificates are stood in for by a name and a key, since what a certificate must say is not the
+protocol's business; each end gets a checker, as it does from the identity package in real life.
 """
 
 from __future__ import annotations
