@@ -164,10 +164,7 @@ def as_text(event: Mapping[str, Any]) -> str:
     Returns:
         ``2026-01-31T12:00:00.000Z warn session.cut peer=alice reason=revoked``, without a line end.
     """
-    if "event" in event and "fields" in event:
-        text = event["text"]
-    else:
-        text = _line(*_foreign(event))
+    text = event["text"] if "fields" in event else _line(*_foreign(event))
     return f"{_time(event)} {_level(event)} {text}"
 
 
@@ -181,7 +178,7 @@ def as_json(event: Mapping[str, Any]) -> str:
         A JSON object of ASCII characters with ``time``, ``level``, ``event`` and the event's own
         fields.
     """
-    if "event" in event and "fields" in event:
+    if "fields" in event:
         name, fields = event["event"], event["fields"]
     else:
         name, fields = _foreign(event)
