@@ -37,6 +37,7 @@ class SigningPool:
         threads: how many sign at once.
         queue: how many may wait; one more is refused as ``busy``.
         cpu: the account to which the threads' CPU time is charged, if any.
+        pool: the threads, if not of its own.
     """
 
     def __init__(
@@ -45,11 +46,14 @@ class SigningPool:
         threads: int = 2,
         queue: int = 512,
         cpu: CpuShare | None = None,
+        pool: ThreadPool | None = None,
     ):
         self._reactor = reactor
         self._most = threads + queue
         self._cpu = cpu
-        self._pool = ThreadPool(threads, threads, name="securerelay-signing")
+        if pool is None:
+            pool = ThreadPool(threads, threads, name="securerelay-signing")
+        self._pool = pool
         self.pending = 0
 
     def start(self) -> None:
