@@ -1,0 +1,1 @@
+"""Hostile and independent partners that talk to SecureRelay."""
