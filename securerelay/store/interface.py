@@ -1,0 +1,299 @@
+"""What a relay asks of a store, whichever engine is behind it.
+
+Every method answers with a Deferred that fires in the reactor thread, and none shows SQL, a
+connection or a transaction.  A write is answered when it is durable.  Reads see every write that
+was answered before they were asked.  One call is one transaction: it happens as a whole or not at
+all.
+
+A request that the facts speak against fails with :class:`~securerelay.errors.Refused`, whose codes
+each method names.  A store that cannot write fails with :class:`StorageFull`, and goes on when
+there is room again; one whose disk fails ends with :class:`StorageStopped` for this and every
+later call, because what a failed sync left on the disk cannot be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from securerelay.errors import StorageError
+from securerelay.store.rows import (
+    Acked,
+    Append,
+    CertificateRow,
+    Consumed,
+    Durability,
+    Expired,
+    InvitationRow,
+    LogRow,
+    MailboxState,
+    PeerRow,
+    Receipt,
+    Redeemed,
+    Refuse,
+    Revocation,
+    RoomRow,
+    StoredMessage,
+    StreamRow,
+    TicketRow,
+    Verdict,
+)
+
+KEPT = 30 * 24 * 3600 * 1000
+"""How long used invitations and unused streams are remembered, in milliseconds (SR1 section 5)."""
+
+MAX_REFUSALS = 4096
+"""How many refusals a stream remembers (SR1 section 5)."""
+
+
+class StorageFull(StorageError):
+    """There is no room on the disk; nothing was written, and the same may succeed later."""
+
+
+class StorageStopped(StorageError):
+    """The store is closed, or gave up after an error of the disk."""
+
+
+class Directory(Protocol):
+    """Who is who: names, certificates, revocations, the key log."""
+
+    def lookup(self, name: str) -> Deferred[PeerRow | None]:
+        """Find a peer by name, also one revoked or closed."""
+
+    def peers(self) -> Deferred[list[PeerRow]]:
+        """List every name ever enrolled, sorted."""
+
+    def issued(self, name: str | None = None) -> Deferred[list[CertificateRow]]:
+        """List the certificates issued, oldest first: all, or those of one peer."""
+
+    def expiring(self, before: int) -> Deferred[list[CertificateRow]]:
+        """List active peers' current certificates that expire before a time, soonest first."""
+
+    def renew(self, certificate: CertificateRow) -> Deferred[PeerRow]:
+        """Replace an active peer's certificate; tickets of the old one die.
+
+        Raises:
+            Refused: ``unknown``, or ``revoked`` if the peer is not active.
+        """
+
+    def revoke(self, name: str, now: int, *, closed: bool = False) -> Deferred[int]:
+        """End a name for ever, with its tickets, open invitations and memberships of rooms.
+
+        Args:
+            name: whose.
+            now: Unix ms.
+            closed: True if the peer left by itself.
+
+        Returns:
+            The revision; the earlier one if the name had ended before.
+
+        Raises:
+            Refused: ``unknown``.
+        """
+
+    def revocations(self, after: int) -> Deferred[list[Revocation]]:
+        """List the revocations with a revision above ``after``, rising."""
+
+    def key_log(self, start: int, limit: int) -> Deferred[list[LogRow]]:
+        """Read at most ``limit`` leaves of the key log from index ``start`` on."""
+
+    def key_log_size(self) -> Deferred[int]:
+        """Count the leaves of the key log."""
+
+
+class Invitations(Protocol):
+    """Enrolment (SR1 section 6)."""
+
+    def invite(self, invitation: InvitationRow) -> Deferred[None]:
+        """Keep a new invitation.
+
+        Raises:
+            Refused: ``name-taken`` if a name ever enrolled is the same or looks like it; the
+                detail is that name.
+        """
+
+    def invitation(self, token: bytes) -> Deferred[InvitationRow | None]:
+        """Find an invitation, also one used, withdrawn or expired, for 30 days."""
+
+    def invitations(self) -> Deferred[list[InvitationRow]]:
+        """List the invitations kept, oldest first."""
+
+    def withdraw(self, token: bytes) -> Deferred[bool]:
+        """Take an open invitation back; False if it was not open."""
+
+    def consume(self, token: bytes, certificate: CertificateRow, now: int) -> Deferred[Consumed]:
+        """Use an invitation: enter the name, its certificate and the leaf of the key log.
+
+        The certificate is made beforehand, so that no signature is made inside the transaction; it
+        is thrown away when the same key used the invitation before.
+
+        Args:
+            token: 6 bytes.
+            certificate: for the key that the newcomer proved to hold.
+            now: Unix ms.
+
+        Raises:
+            Refused: ``unknown``, ``expired`` (also withdrawn), ``token-used`` (by another key),
+                ``name-taken``, ``revoked`` (on a repeat, if the peer has ended since).
+        """
+
+
+class Tickets(Protocol):
+    """Resumption (SR1 section 3)."""
+
+    def ticket_put(self, tickets: Sequence[TicketRow]) -> Deferred[None]:
+        """Keep tickets for one use each."""
+
+    def ticket_take(
+        self, id_sha256: bytes, now: int, verify: Callable[[bytes], None]
+    ) -> Deferred[Redeemed | None]:
+        """Take a ticket out, if the client proves to know its PSK.
+
+        Args:
+            id_sha256: the hash of the ticket's id, 32 bytes.
+            now: Unix ms.
+            verify: called with the PSK inside the transaction, perhaps in another thread and more
+                than once, so it must only compute; what it raises keeps the ticket and fails the
+                answer.
+
+        Returns:
+            None if there is none, it expired, its peer ended or its certificate was replaced.
+        """
+
+    def tickets_kill(
+        self, *, session_id: bytes | None = None, name: str | None = None
+    ) -> Deferred[int]:
+        """Delete the tickets of a session, or of a peer; returns how many there were."""
+
+
+class Mailboxes(Protocol):
+    """Streams and mailboxes (SR1 section 5)."""
+
+    def stream_open(self, sender: str, stream: str, answered: int, now: int) -> Deferred[StreamRow]:
+        """Open a sending stream, new or known.
+
+        Refusals up to ``answered`` are forgotten, and the last consumed seq is at least
+        ``answered``: a verdict that the client has is a verdict given, even if the message behind
+        it never needed the disk.
+
+        Args:
+            sender: whose stream.
+            stream: its id.
+            answered: the last seq for which the client has a verdict.
+            now: Unix ms.
+
+        Returns:
+            The stream; ``known`` is False, and nothing was made, if ``answered`` is above 0 and
+            there is no such stream.
+        """
+
+    def append(self, batch: Sequence[Append | Refuse]) -> Deferred[list[Verdict]]:
+        """Store messages and refusals in the order given, in one transaction with one sync.
+
+        Items of a stream come in order of ``seq``, those of a mailbox in order of ``n``.  After a
+        failure whose outcome is unknown the same batch may be given again; what had been committed
+        is then a ``Duplicate``.
+
+        Returns:
+            A verdict for each item.
+        """
+
+    def fetch(
+        self, peer: str, after: int, max_messages: int, max_bytes: int
+    ) -> Deferred[list[StoredMessage]]:
+        """Read a page of a mailbox, numbers rising from above ``after``.
+
+        Args:
+            peer: whose mailbox.
+            after: the number behind which to begin.
+            max_messages: at most so many.
+            max_bytes: of bodies; the first message is given whatever its size.
+
+        Returns:
+            The page, empty at the end of the mailbox.  A message damaged on disk is left out and
+            logged.
+        """
+
+    def ack(self, peer: str, upto: int, now: int) -> Deferred[Acked]:
+        """Forget the messages of a mailbox up to a number, for their recipient has them."""
+
+    def receipts_keep(self, receipts: Sequence[Receipt]) -> Deferred[None]:
+        """Keep receipts for messages that never were in the store."""
+
+    def receipts_told(self, receipts: Sequence[Receipt]) -> Deferred[None]:
+        """Forget receipts, for the senders have been told."""
+
+    def mailbox_state(self, peer: str) -> Deferred[MailboxState]:
+        """Measure a mailbox; ask once before the first append to it and keep count from then on."""
+
+    def expire(self, now: int, limit: int = 1000) -> Deferred[list[Expired]]:
+        """Remove messages whose expiry is not after ``now``, soonest first, at most ``limit``."""
+
+    def tidy(self, now: int) -> Deferred[None]:
+        """Forget expired tickets, and invitations and streams of no use for 30 days."""
+
+
+class Rooms(Protocol):
+    """Rooms; who may do what is decided above.
+
+    Each change raises the version.  ``version`` is what the caller believes it to be, None if it
+    does not matter.
+    """
+
+    def room_create(
+        self, name: str, owner: str, now: int, *, join: str = "invitation", post: str = "members"
+    ) -> Deferred[RoomRow]:
+        """Make a room with its owner as the first member.
+
+        Raises:
+            Refused: ``name-taken`` if a room is called the same or looks like it; the detail is
+                its name.
+        """
+
+    def room_change(
+        self,
+        name: str,
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        join: str | None = None,
+        post: str | None = None,
+        owner: str | None = None,
+        version: int | None = None,
+    ) -> Deferred[RoomRow]:
+        """Change members or rules; what is so already changes nothing, not even the version.
+
+        Raises:
+            Refused: ``unknown``, or ``room-changed``.
+        """
+
+    def room_delete(self, name: str, version: int | None = None) -> Deferred[None]:
+        """Remove a room; mail that was sent to it stays.
+
+        Raises:
+            Refused: ``unknown``, or ``room-changed``.
+        """
+
+    def room(self, name: str) -> Deferred[RoomRow | None]:
+        """Find a room."""
+
+    def rooms(self, member: str | None = None) -> Deferred[list[RoomRow]]:
+        """List all rooms, or those of a member, sorted."""
+
+
+class Store(Directory, Invitations, Tickets, Mailboxes, Rooms, Protocol):
+    """All of it."""
+
+    def open(self) -> Deferred[Durability]:
+        """Make ready; nothing else may be asked before this has answered.
+
+        Raises:
+            FolderLocked: if another relay has it open.
+            StorageError: if what is there is damaged, of a newer version or not a store; it is
+                left as it was.
+        """
+
+    def close(self) -> Deferred[None]:
+        """Finish what was asked, and let go."""
