@@ -1,0 +1,233 @@
+"""What a client says and hears once it is connected (SR1 section 5), over any number of connections in turn.
+
+The session outlives a connection: what was not answered is said again on the next one, as far as that is safe.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from securerelay.client.calls import Calls, Event, Events, read_json
+from securerelay.client.inbox import Inbox
+from securerelay.client.outbox import Entry, Outbox
+from securerelay.errors import ConnectError, Refused
+from securerelay.protocol import messages
+from securerelay.protocol.messages import MessageDecoder
+
+MESSAGE_LIMIT = 1 << 20
+"""Bytes of a body, until the relay announces another limit."""
+
+
+class Connection(typing.Protocol):
+    """What a session needs of the connection under it."""
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def hold_reading(self, hold: bool) -> None: ...
+
+
+class Session:
+    """Outbox, inbox, calls and events, joined to the verbs of the protocol (its ``ClientVerbs``).
+
+    Args:
+        clock: for the waits before a new try.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._connection: Connection | None = None
+        self._control: list[bytes] = []
+        self._pong: bytes | None = None
+        self._stream_said = False
+        self._listening = False
+        self._acked = 0
+        self._again: IDelayedCall | None = None
+        self._readers: list[Events] = []
+        self.limit = MESSAGE_LIMIT
+        self.watching = False
+        self.calls = Calls()
+        self.outbox = Outbox(self._refused_later)
+        self.inbox = Inbox(self.wake, self._pressure)
+
+    # -- the connection's life
+
+    def begin(self, connection: Connection, limits: dict[str, typing.Any]) -> None:
+        """A connection is authenticated: say again what has to be said on every one.
+
+        Args:
+            connection: where to write.
+            limits: as in WELCOME.
+        """
+        self._connection = connection
+        self._stream_said = False
+        self._acked = 0
+        limit = limits.get("message")
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            self.limit = limit
+        if self._listening:
+            self._control.append(messages.listen(self.inbox.last))
+        if self.watching:
+            self.calls.add("peer.watch", {}).addErrback(lambda _: None)
+        self.tell(Event("connected", {}))
+
+    def end(self) -> None:
+        """The connection is gone."""
+        if self._connection is None:
+            return
+        self._connection = None
+        self._control.clear()
+        self._pong = None
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        self.calls.fail(ConnectError("the connection was lost before the relay answered"))
+        self.tell(Event("disconnected", {}))
+
+    def fail(self, error: Exception) -> None:
+        """There will be no connection any more."""
+        self.calls.fail(error)
+        self.outbox.fail(error)
+        self.inbox.fail(error)
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.fail(error)
+
+    def wake(self) -> None:
+        """Have what is due written at the end of this turn."""
+        if self._connection is not None:
+            self._connection.wake()
+
+    def pull(self, budget: int) -> list[bytes]:
+        """Give what is to be written now: control first, then messages."""
+        out, self._control = self._control, []
+        if self._pong is not None:
+            out.append(messages.pong(self._pong))
+            self._pong = None
+        out += self.calls.take()
+        if self.inbox.acked > self._acked:
+            self._acked = self.inbox.acked
+            out.append(messages.ack(self._acked))
+        if self.outbox.wants_stream and not self._stream_said:
+            self._stream_said = True
+            out.append(messages.stream(*self.outbox.opening()))
+        if self._stream_said:
+            out += self.outbox.take(budget)
+        return out
+
+    def decoder(self) -> MessageDecoder:
+        """Make what cuts the relay's byte stream into the calls below."""
+        return messages.client_decoder(self, self.limit)
+
+    # -- the application's side
+
+    def post(self, entry: Entry) -> None:
+        """Send a message."""
+        self.outbox.add(entry)
+        self.wake()
+
+    def start_listening(self) -> None:
+        """Receive messages, on this connection and those to come."""
+        if not self._listening:
+            self._listening = True
+            self.inbox.revive()
+            if self._connection is not None:
+                self._control.append(messages.listen(self.inbox.last))
+                self.wake()
+
+    def read_events(self, kinds: frozenset[str]) -> Events:
+        """Collect events from now on."""
+        events = Events(kinds, self._readers.remove)
+        self._readers.append(events)
+        return events
+
+    def tell(self, event: Event) -> None:
+        """Pass an event to everyone who reads events."""
+        for reader in self._readers:
+            reader.put(event)
+
+    def _refused_later(self, entry: Entry, code: str) -> None:
+        self.tell(Event("refused", {"to": entry.to.decode(), "seq": entry.seq, "code": code}))
+
+    def _pressure(self, full: bool) -> None:
+        if self._connection is not None:
+            self._connection.hold_reading(full)
+
+    # -- ClientVerbs
+
+    def stream(self, stream: bytes, last: int) -> None:
+        """The relay opened our stream."""
+        if stream == self.outbox.stream:
+            self.outbox.opened(last)
+            self._after_verdict()
+
+    def ok(self, seq: int) -> None:
+        """Messages were accepted."""
+        self.outbox.ok(seq)
+        self._after_verdict()
+
+    def no(self, seq: int, code: bytes) -> None:
+        """A message was refused, for good or for now."""
+        delay = self.outbox.no(seq, code)
+        if delay is not None:
+            self._again = self._clock.callLater(delay, self._try_again)
+        self._after_verdict()
+
+    def _try_again(self) -> None:
+        self.outbox.resume()
+        self.wake()
+
+    def _after_verdict(self) -> None:
+        if self.outbox.must_reopen:
+            # A session opens one stream; the next stream takes the next session.
+            self.outbox.reopen()
+            if self._connection is not None:
+                self._connection.close()
+        else:
+            self.wake()
+
+    def listen(self, first: int, last: int) -> None:
+        """The relay serves our mailbox from now on."""
+
+    def msg(
+        self,
+        number: int,
+        sender: bytes,
+        to: bytes,
+        stream: bytes,
+        seq: int,
+        time: int,
+        body: bytes,
+    ) -> None:
+        """A message came."""
+        self.inbox.received(number, sender, to, stream, seq, time, body)
+
+    def got(self, seq: int, peer: bytes, time: int) -> None:
+        """A recipient acknowledged a message of ours."""
+        self.outbox.got(seq, time)
+        self.tell(Event("receipt", {"seq": seq, "peer": peer.decode(), "time": time}))
+
+    def stopped(self, reason: bytes) -> None:
+        """Our mailbox is served to another session now, and not to us any more."""
+        self._listening = False
+        self.inbox.fail(
+            Refused(reason.decode("ascii", "replace"), "another session of this name listens now")
+        )
+
+    def ping(self, token: bytes) -> None:
+        """The relay asks whether we are here."""
+        self._pong = token
+        self.wake()
+
+    def pong(self, token: bytes) -> None:
+        """The relay is here."""
+
+    def reply(self, tag: bytes, status: bytes, body: bytes) -> None:
+        """A call is answered."""
+        self.calls.reply(tag, status, body)
+
+    def event(self, kind: bytes, body: bytes) -> None:
+        """Something happened at the relay."""
+        self.tell(Event(kind.decode("ascii", "replace"), read_json(body)))
