@@ -1,0 +1,117 @@
+"""The documentation tells of every command, every setting and every constant of the protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+
+import pytest
+
+from securerelay.cli.entry import VERBS
+from securerelay.crypto import contexts, groups, primitives
+from securerelay.names import RESERVED
+from securerelay.protocol import hello, link, messages, records
+from securerelay.protocol.transcript import Item
+from securerelay.relay.config import Config
+
+ROOT = pathlib.Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def text_of(*names: str) -> str:
+    return "\n".join((DOCS / name).read_text(encoding="utf-8") for name in names)
+
+
+PROTOCOL = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference/protocol").glob("*.*"))
+)
+
+
+def test_every_page_is_reached_from_another_one():
+    """A page outside every table of contents is a warning, and `make docs` takes none."""
+    conf = text_of("conf.py")
+    assert "suppress_warnings" not in conf
+    assert " -W " in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "context",
+    [value for name, value in vars(contexts).items() if name.isupper() and name != "SIGNING"],
+    ids=lambda value: value.decode(),
+)
+def test_every_label_and_context_is_in_the_protocol_reference(context: bytes):
+    assert f'"{context.decode()}"' in PROTOCOL or f"``{context.decode()}``" in PROTOCOL
+
+
+def test_every_group_and_suite_is_in_the_protocol_reference():
+    for name in (*groups.GROUPS, *primitives.SUITES):
+        assert f"``{name}``" in PROTOCOL
+
+
+def test_every_error_code_and_alert_is_in_the_protocol_reference():
+    for code in hello.ERROR_CODES | link.ALERTS:
+        assert f"``{code}``" in PROTOCOL
+
+
+def test_every_item_record_and_verb_is_in_the_protocol_reference():
+    for item in Item:
+        assert re.search(rf"^ +\* - {item.value:02X}$", PROTOCOL, re.MULTILINE), item
+    for kind in records.Kind:
+        assert f"   * - {kind.value}\n     - {kind.name}\n" in PROTOCOL
+    for verb in (*messages._FROM_CLIENT, *messages._FROM_RELAY):
+        assert re.search(rf"``{verb.decode()}[ `]", PROTOCOL), verb
+
+
+def test_the_sizes_in_the_protocol_reference_are_those_of_the_code():
+    for size in (4128, records.MAX_CONTENT, *(size + 16 for size in records.SIZES)):
+        assert f"{size:,}" in PROTOCOL or str(size) in PROTOCOL
+
+
+def test_every_command_of_the_overview_is_documented_where_people_look():
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.rst"))
+    assert ".. commands::" in text_of("reference/commandline.rst")
+    for verb in set(VERBS) - {"completion", "init"}:
+        assert f"securerelay {verb}" in pages or f" {verb} " in pages, verb
+
+
+def settings(kind: type, prefix: str = "") -> list[str]:
+    """The keys of a section of the configuration, and of the sections in it."""
+    found = []
+    for field in dataclasses.fields(kind):
+        default = field.default_factory
+        if isinstance(default, type) and dataclasses.is_dataclass(default):
+            found += settings(default, f"{field.name}.")
+        else:
+            found.append(prefix + field.name)
+    return found
+
+
+def test_every_setting_is_in_the_annotated_configuration():
+    """The reference shows that very file."""
+    assert "literalinclude:: ../../etc/securerelay.toml" in text_of("reference/configuration.rst")
+    lines = (ROOT / "etc/securerelay.toml").read_text(encoding="utf-8").splitlines()
+    section = ""
+    shown = set()
+    for line in lines:
+        if head := re.fullmatch(r"#?\[([a-z_]+)(\.[a-z]+)?\]", line):
+            section = f"{head[1]}."
+        elif key := re.match(r"#?([a-z_]+) = ", line):
+            shown.add(section + key[1])
+    assert set(settings(Config)) - {"peers"} <= shown
+
+
+def test_every_limit_with_a_key_is_in_the_table_of_limits():
+    page = text_of("topics/limits.rst")
+    keys = {key for key in settings(Config) if key.startswith(("limits.", "peer."))}
+    told = {
+        key
+        for key in keys
+        if f"``{key.partition('.')[2]}``" in page or key.partition(".")[2] in page
+    }
+    assert keys - told <= {"peer.rooms", "limits.drain_seconds"}
+
+
+def test_the_reserved_names_are_told():
+    for name in RESERVED:
+        assert f"``{name}``" in PROTOCOL

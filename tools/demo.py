@@ -1,0 +1,149 @@
+"""A relay and two peers, from nothing to a revoked name: what ``make demo`` shows.
+
+Everything is real, a daemon under twistd and the ``securerelay`` command, and lives in a temporary
+folder on a free port, which is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+COMMANDS = pathlib.Path(sys.executable).parent
+PATIENCE = 120.0
+"""Seconds that any single step may take."""
+
+
+class Demo:
+    """The stage: a folder, and an environment in which all commands run.
+
+    Args:
+        folder: an empty one.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.data = folder / "relay"
+        mine = {key: value for key, value in os.environ.items() if "SECURERELAY" not in key}
+        self.environment = {
+            **mine,
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    @contextlib.contextmanager
+    def relay(self) -> Iterator[None]:
+        """Run a relay for as long as the block lasts."""
+        options = ["--port", "tcp:0:interface=127.0.0.1", "--data", str(self.data)]
+        command = ["twistd", "-n", "--pidfile=", "securerelay", *options]
+        say("$ " + shlex.join(command))
+        log = self.folder / "relay.log"
+        # The relay tells when it serves just as it tells systemd.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, log.open("wb") as output:
+            ready.bind(str(self.folder / "notify"))
+            ready.settimeout(0.2)
+            process = subprocess.Popen(
+                [COMMANDS / command[0], *command[1:]],
+                cwd=self.folder,
+                env={**self.environment, "NOTIFY_SOCKET": str(self.folder / "notify")},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                wait_until_ready(ready, process, log)
+                yield
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(PATIENCE)
+
+    def run(self, *words: str, given: str = "", status: int = 0) -> str:
+        """Run ``securerelay`` as somebody at a terminal would, and show it.
+
+        Args:
+            words: what follows the command's name.
+            given: its standard input.
+            status: the exit status that it must have.
+
+        Returns:
+            Its standard output.
+        """
+        shown = f"echo {shlex.quote(given)} | " if given else ""
+        say(f"$ {shown}securerelay {shlex.join(words)}")
+        done = subprocess.run(
+            [COMMANDS / "securerelay", *words],
+            cwd=self.folder,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        for line in (done.stdout + done.stderr).splitlines():
+            say("  " + line)
+        if done.returncode != status:
+            sys.exit(f"demo: exit status {done.returncode}, and not {status}")
+        return done.stdout.strip()
+
+
+def wait_until_ready(
+    ready: socket.socket, process: subprocess.Popen[bytes], log: pathlib.Path
+) -> None:
+    """Wait for the relay's word that it serves; leave with its log if it ends instead."""
+    while True:
+        try:
+            if b"READY=1" in ready.recv(4096):
+                break
+        except TimeoutError:
+            if process.poll() is not None:
+                sys.exit(f"demo: the relay did not start\n{log.read_text()}")
+    for line in log.read_text().splitlines():
+        say("  " + line)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def title(text: str) -> None:
+    """Say what comes next."""
+    say(f"\n== {text}")
+
+
+def main() -> None:
+    """Show it all."""
+    with tempfile.TemporaryDirectory(prefix="securerelay-demo-") as folder:
+        demo = Demo(pathlib.Path(folder))
+        title("A relay makes its authority and its identity, and serves")
+        with demo.relay():
+            for name in ("alice", "bob"):
+                title(f"{name.capitalize()} is invited, and joins with a key of her or his own")
+                invitation = demo.run("invite", name, "--data", str(demo.data))
+                demo.run("join", "-", given=invitation)
+            title("Alice writes to Bob, who is not there; his mailbox keeps it")
+            demo.run("send", "bob", "Hello Bob, are you there?", "--profile", "alice")
+            demo.run("listen", "--count", "1", "--profile", "bob")
+            title("Bob answers")
+            demo.run("send", "alice", "Hello Alice, now I am.", "--profile", "bob")
+            demo.run("listen", "--count", "1", "--profile", "alice")
+            title("Nobody is called carol")
+            demo.run("send", "carol", "Hello?", "--profile", "alice", status=5)
+            title("Bob is shut out")
+            demo.run("revoke", "bob", "--data", str(demo.data))
+            demo.run("send", "alice", "Me again.", "--profile", "bob", status=4)
+        title("The relay is stopped and everything erased. That was SecureRelay.")
+
+
+if __name__ == "__main__":
+    main()
