@@ -18,7 +18,7 @@ from securerelay.protocol.initiator import (
 )
 from securerelay.protocol.link import End
 from securerelay.protocol.relay_end import RelayConnection, RelayHost
-from securerelay.protocol.responder import (
+from securerelay.protocol.steps import (
     Authenticated,
     EnrolmentRequest,
     NewTicket,

@@ -49,7 +49,7 @@ class ClientHello:
     binder: bytes | None
 
     def unchanged(self, first: ClientHello) -> bool:
-        """Tell whether this may follow a RETRY to ``first``: only share, knock and binder differ."""
+        """Tell whether this may follow a RETRY to ``first``: share, knock, binder aside."""
         return (self.suites, self.groups, self.nonce, self.ticket) == (
             first.suites,
             first.groups,

@@ -38,7 +38,7 @@ class RelayIdentity(Protocol):
 
 
 Signer = Callable[[bytes, bytes], bytes]
-"""Signs with the peer's key: context and hash (48 bytes) in, RSA-PSS signature out."""
+"""Signs with the peer's key: context and hash (48 bytes) in, PSS signature out."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +62,7 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ClientTicket:
-    """A ticket as the client keeps it, with the relay's certificate of the session that brought it."""
+    """A ticket as the client keeps it, with the certificate of the relay that gave it."""
 
     id: bytes
     psk: bytes

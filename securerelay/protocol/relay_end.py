@@ -12,7 +12,8 @@ from securerelay.protocol.lines import LineSplitter
 from securerelay.protocol.link import End, Link, LinkHost, encode_json
 from securerelay.protocol.records import FIRST_SIZE, MAX_RECORDS, Kind
 from securerelay.protocol.rekey import RelayRekey
-from securerelay.protocol.responder import (
+from securerelay.protocol.responder import Responder, new_tickets
+from securerelay.protocol.steps import (
     Authenticated,
     Complete,
     EnrolmentRequest,
@@ -20,11 +21,9 @@ from securerelay.protocol.responder import (
     FindTicket,
     NewTicket,
     RelayConfig,
-    Responder,
     Resumption,
     Step,
     Write,
-    new_tickets,
 )
 
 _MAX_HELD = 256 * 1024

@@ -15,15 +15,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from securerelay import names
 from securerelay.crypto import contexts, primitives
 from securerelay.crypto.groups import GROUPS
 from securerelay.errors import RemoteError
 from securerelay.protocol import auth, hello, schedule
-from securerelay.protocol.hello import ClientHello, KnockMemory
+from securerelay.protocol.hello import ClientHello
 from securerelay.protocol.schedule import HandshakeSecrets, SessionSecrets
+from securerelay.protocol.steps import (
+    Authenticated,
+    Complete,
+    EnrolmentRequest,
+    FindInvitation,
+    FindTicket,
+    NewTicket,
+    RelayConfig,
+    Resumption,
+    Sign,
+    Step,
+    Write,
+)
 from securerelay.protocol.transcript import Item, Transcript
 
 TOKEN_SIZE = 6
@@ -31,135 +43,6 @@ TOKEN_SIZE = 6
 _CERTIFICATE_FORM = (Item.CCERT, Item.CSIG, Item.CFIN)
 _ENROLMENT_FORM = (Item.INVITE, Item.NEWKEY, Item.POSSESSION, Item.INVITESIG, Item.CFIN)
 _RESUMED_FORM = (Item.CFIN,)
-
-
-class PeerIdentity(Protocol):
-    """What a peer's certificate says, once its CA's signature and its profile are checked."""
-
-    @property
-    def name(self) -> str:
-        """The peer's name."""
-
-    @property
-    def spki(self) -> bytes:
-        """The peer's public key, SubjectPublicKeyInfo in DER."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Resumption:
-    """What the relay kept with a ticket."""
-
-    psk: bytes
-    name: str
-    peer_spki: bytes
-    auth_time: int
-    certificate_sha256: bytes
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class NewTicket:
-    """A ticket to be: its id goes to the client, SHA-256 of the id and the PSK into the store."""
-
-    id: bytes
-    psk: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticated:
-    """A peer that proved who it is; dates and revocation are not looked at yet.
-
-    ``certificate`` is DER, empty when resumed; ``auth_time`` is Unix ms, None for now.
-    """
-
-    name: str
-    certificate: bytes
-    certificate_sha256: bytes
-    peer_spki: bytes
-    resumed: bool
-    auth_time: int | None
-    session_id: bytes
-    suite: str
-    group: str
-    tickets: tuple[NewTicket, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolmentRequest:
-    """A newcomer that proved to have the invitation and the new key."""
-
-    token: bytes
-    name: str
-    spki: bytes
-    session_id: bytes
-
-
-@dataclass(slots=True)
-class RelayConfig:
-    """What a relay brings into every handshake.
-
-    Args:
-        relay_id: 32 bytes.
-        ca_spki: the CA's SubjectPublicKeyInfo in DER, whose SHA-256 is the relay id.
-        certificate: the relay's own, DER.
-        check_peer: reads a peer's certificate strictly but for its dates; raises CertificateError.
-        knocks: the knocks of the last minutes, shared by all connections.
-        suites: permitted AEADs by preference.
-        groups: permitted groups by preference.
-        tickets: how many a session gets.
-    """
-
-    relay_id: bytes
-    ca_spki: bytes
-    certificate: bytes
-    check_peer: Callable[[bytes], PeerIdentity]
-    knocks: KnockMemory
-    suites: tuple[str, ...] = primitives.SUITES
-    groups: tuple[str, ...] = ("x25519mlkem768",)
-    tickets: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Send this and wait for the next line."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FindTicket:
-    """Ask the store for a ticket; ``verify`` checks the binder where it is deleted."""
-
-    ticket_id: bytes
-    verify: Callable[[bytes], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """Have a transcript hash signed with the relay's key."""
-
-    context: bytes
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FindInvitation:
-    """Ask the store for an invitation's public key."""
-
-    token: bytes
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Complete:
-    """Every proof of the handshake holds; records follow under these secrets."""
-
-    peer: Authenticated | EnrolmentRequest
-    secrets: SessionSecrets
-    suite: str
-    group: str
-    session_id: bytes
-
-
-Step = Write | FindTicket | Sign | FindInvitation | Complete
 
 
 class Responder:
@@ -231,7 +114,8 @@ class _Hello:
         elif said.group != group:
             retry = hello.write_retry(group)
             return _Hello(config, self.now, said, retry), Write(retry + b"\n")
-        chosen = _Choice(config, said, suite, group, transcript)
+        # The share comes before the ticket: what is refused for its share must not use a ticket up.
+        chosen = _Choice(config, said, suite, group, transcript, *GROUPS[group].answer(said.share))
         if said.ticket is None:
             return chosen.answer(None)
         return _Ticket(chosen), FindTicket(said.ticket, chosen.verify_binder)
@@ -253,6 +137,8 @@ class _Choice:
     suite: str
     group: str
     transcript: Transcript
+    share: bytes
+    shared: bytes
 
     def verify_binder(self, psk: bytes) -> None:
         """Check the proof that the client has the ticket's PSK.
@@ -266,15 +152,16 @@ class _Choice:
             raise RemoteError("auth-failed", "wrong binder")
 
     def answer(self, resumption: Resumption | None) -> tuple[_State, Step]:
-        """Answer the share and derive the handshake's secrets."""
+        """Say HELLO and derive the handshake's secrets."""
         transcript = self.transcript
         transcript.add(Item.C1, self.said.line)
-        share, shared = GROUPS[self.group].answer(self.said.share)
         nonce = primitives.random_bytes(hello.NONCE_SIZE)
-        line = hello.write_relay_hello(self.suite, nonce, self.group, share, resumption is not None)
+        line = hello.write_relay_hello(
+            self.suite, nonce, self.group, self.share, resumption is not None
+        )
         digest = transcript.add(Item.S1, line)
         early = schedule.early(resumption.psk if resumption else None)
-        secrets = schedule.handshake(early, shared, digest)
+        secrets = schedule.handshake(early, self.shared, digest)
         state = _Auth(self.config, self.suite, self.group, transcript, secrets, resumption)
         if resumption is not None:
             return state, Write(line + b"\n" + state.own_auth([(Item.EE, b"")]))
