@@ -29,6 +29,6 @@ html_copy_source = False
 
 man_pages = [
     ("reference/commandline", "securerelay", "talk to a SecureRelay", author, 1),
-    ("reference/daemon", "securerelay-daemon", "the message relay", author, 8),
+    ("reference/daemon", "twistd-securerelay", "the message relay", author, 8),
     ("reference/configuration", "securerelay.toml", "configuration of the relay", author, 5),
 ]
