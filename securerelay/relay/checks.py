@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from securerelay.errors import BadName
+from securerelay.identity.invitation import parse_address
 from securerelay.names import check_peer
 
 
@@ -159,13 +160,12 @@ class HostPort:
 
     def __call__(self, value: Any) -> str:
         """Read it."""
-        match = (
-            re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value, re.ASCII)
-            if isinstance(value, str)
-            else None
-        )
-        if match is None or not 0 < int(match[1]) < 65536:
-            raise Wrong('"host:port", such as "relay.example:3000" or "[2001:db8::1]:3000"')
+        try:
+            parse_address(value)
+        except (ValueError, TypeError) as error:
+            raise Wrong(
+                '"host:port", such as "relay.example:3000" or "[2001:db8::1]:3000"'
+            ) from error
         return str(value)
 
 
@@ -175,9 +175,9 @@ class Hosts:
 
     def __call__(self, value: Any) -> tuple[str, ...]:
         """Read it."""
-        allowed = "a list of host names and IP addresses"
+        allowed = "a list of host names in lower case and IP addresses"
         for name in _strings(value, allowed):
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]{2,45}", name):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,252}|[0-9a-f:]{2,45}", name):
                 raise Wrong(allowed, name)
         return tuple(value)
 
