@@ -39,6 +39,20 @@ class Kind(enum.IntEnum):
 _TYPE_BYTES = {int(kind): bytes((kind,)) for kind in Kind}
 
 
+_RUNS = tuple(bytes(1 << power) for power in range(13, 5, -1))
+
+
+def _unpad(plain: bytes) -> bytes:
+    """Take the zeros off the end; in halving steps, since ``rstrip`` takes 5 ns for each of them."""
+    if not plain.endswith(_RUNS[-1]):
+        return plain.rstrip(b"\0")
+    end = len(plain)
+    for run in _RUNS:
+        if plain.endswith(run, 0, end):
+            end -= len(run)
+    return plain[:end].rstrip(b"\0")
+
+
 class BrokenRecord(RemoteError):
     """A record that does not open or has no legal length: the connection ends unanswered."""
 
@@ -170,7 +184,7 @@ class Opener(_Direction):
             if plain is None:
                 raise BrokenRecord("does not open")
             self.sequence += 1
-            plain = plain.rstrip(b"\0")
+            plain = _unpad(plain)
             if not plain:
                 raise BrokenRecord("no type")
             position = after
