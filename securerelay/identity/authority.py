@@ -22,9 +22,6 @@ from securerelay.errors import CertificateError, LocalError
 from securerelay.identity import certificates
 from securerelay.identity.certificates import PEER, RELAY
 
-KEY_SIZES = (2048, 3072, 4096)
-"""The sizes in bits of keys that we make; 3072 unless something else is asked for."""
-
 PEER_DAYS = 30
 RELAY_DAYS = 90
 TLS_DAYS = 90
@@ -265,7 +262,7 @@ def _strong(spki: bytes) -> rsa.RSAPublicKey:
 
 
 def _host(host: str) -> x509.GeneralName:
-    """A host as an alternative name: an IP address is never a DNS name, and there is no wildcard."""
+    """Turn a host into an alternative name: an IP address never into a DNS name, no wildcards."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
