@@ -43,7 +43,7 @@ _RUNS = tuple(bytes(1 << power) for power in range(13, 5, -1))
 
 
 def _unpad(plain: bytes) -> bytes:
-    """Take the zeros off the end; in halving steps, since ``rstrip`` takes 5 ns for each of them."""
+    """Take the zeros off the end; in halving steps, for ``rstrip`` takes 5 ns a zero."""
     if not plain.endswith(_RUNS[-1]):
         return plain.rstrip(b"\0")
     end = len(plain)
