@@ -255,8 +255,8 @@ class Link:
             raise RemoteError("protocol", f"a record of type {kind}")
 
     def _updated(self, content: bytes) -> None:
-        if content or self._rekeying():
-            raise RemoteError("protocol", "UPDATE with content, or during a REKEY")
+        if content:
+            raise RemoteError("protocol", "UPDATE with content")
         now = self._seconds()
         earned = (now - self._updated_at) / UPDATE_INTERVAL
         self._update_credit = min(UPDATE_BURST, self._update_credit + earned) - 1

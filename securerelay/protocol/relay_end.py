@@ -282,6 +282,13 @@ class RelayConnection(Link):
     def _rekeying(self) -> bool:
         return self._exchange is not None
 
+    def _updated(self, content: bytes) -> None:
+        # Only the client knows when a REKEY begins: an UPDATE of ours may cross its offer, but none
+        # of its own may follow.
+        if self._exchange is not None:
+            raise RemoteError("protocol", "UPDATE during a REKEY")
+        super()._updated(content)
+
     def _rekey(self, body: bytes) -> None:
         assert self._root is not None
         assert self._sealer is not None
