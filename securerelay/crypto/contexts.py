@@ -52,3 +52,6 @@ TICKET_CLIENT = b"ticket client"
 # Associated data of the two AUTH lines.
 RELAY_AUTH = b"sr1 s-auth"
 CLIENT_AUTH = b"sr1 c-auth"
+
+# Secrets at rest in a client's profile.
+PROFILE_TICKETS = b"securerelay/1 profile tickets"
