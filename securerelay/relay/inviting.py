@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from securerelay import names
 from securerelay.errors import LocalError, Refused
 from securerelay.identity.invitation import Invitation, parse_address
@@ -15,10 +17,30 @@ LEAST_SECONDS = 60
 MOST_SECONDS = 30 * 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What an invitation tells the newcomer to connect to."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port``, with brackets around an IPv6 address.
+
+        Raises:
+            LocalError: if it is something else.
+        """
+        try:
+            return cls(*parse_address(text))
+        except ValueError as error:
+            raise LocalError(str(error)) from error
+
+
 async def invite(
     store: Invitations,
     relay_id: bytes,
-    address: str,
+    address: Address,
     name: str,
     now: int,
     seconds: int,
@@ -33,7 +55,7 @@ async def invite(
     Args:
         store: where.
         relay_id: 32 bytes.
-        address: where the newcomer is to connect, ``host:port``.
+        address: where the newcomer is to connect.
         name: the newcomer's.
         now: Unix ms.
         seconds: how long it can be used.
@@ -45,7 +67,7 @@ async def invite(
 
     Raises:
         BadName: if nobody can have the name.
-        LocalError: if the address, the time or a role is none that can be.
+        LocalError: if the time or a role is out of bounds.
         Refused: ``name-taken``.
     """
     names.check_new_peer(name)
@@ -54,11 +76,9 @@ async def invite(
     unknown = [role for role in roles if role not in ROLES]
     if unknown:
         raise LocalError(f"there is no role {unknown[0]!a}; known are {', '.join(ROLES)}")
-    try:
-        host, port = parse_address(address)
-    except ValueError as error:
-        raise LocalError(str(error)) from error
-    invitation = Invitation.create(relay_id, host, port, name, now // 1000 + seconds)
+    invitation = Invitation.create(
+        relay_id, address.host, address.port, name, now // 1000 + seconds
+    )
     row = InvitationRow(
         token=invitation.token,
         public_key=invitation.public_key,

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from securerelay import __version__, names
 from securerelay.errors import LocalError, Refused
-from securerelay.relay.inviting import invite
+from securerelay.relay.inviting import Address, invite
 from securerelay.relay.limits import source_of
 
 if TYPE_CHECKING:
     from securerelay.relay.service import RelayService
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+LOCAL_ONLY = (
+    "this invitation leads to 127.0.0.1, that is to this machine; set advertise in the relay's "
+    "configuration, or give --address HOST:PORT"
+)
 
 
 class Arguments:
@@ -104,12 +110,10 @@ class AdminVerbs:
         arguments = Arguments(given)
         name = arguments.text("name")
         seconds = arguments.number("expires", self._relay.config.lifetimes.invitation)
-        address = arguments.text("address", "")
+        given_address = arguments.text("address", "")
         roles = arguments.texts("roles")
         arguments.end()
-        note = {}
-        if not address:
-            address, note = self._relay.address()
+        address = Address.parse(given_address) if given_address else self._relay.address()
         invitation = await invite(
             self._relay.store,
             self._relay.relay_id,
@@ -125,7 +129,7 @@ class AdminVerbs:
             "uri": invitation.uri(),
             "token": invitation.token.hex(),
             "expires": invitation.expiry * 1000,
-            **note,
+            **({} if given_address or self._relay.config.advertise else {"note": LOCAL_ONLY}),
         }
 
     async def _invitations(self, given: dict[str, Any]) -> dict[str, Any]:
