@@ -1,0 +1,43 @@
+"""Command line of the benchmarks: ``python -m benchmarks [PATTERN ...] [--json] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+
+import cryptography
+
+import twisted
+from benchmarks.patterns import PATTERNS
+
+
+def main() -> None:
+    """Run patterns against a real relay and print what they measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("pattern", nargs="*", help=f"some of {', '.join(PATTERNS)}; default: all")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--quick", action="store_true", help="run a tenth of the load")
+    chosen = parser.parse_args()
+    unknown = set(chosen.pattern) - set(PATTERNS)
+    if unknown:
+        parser.error(f"no such pattern: {', '.join(sorted(unknown))}")
+    if not chosen.json:
+        print(
+            f"Python {platform.python_version()}, Twisted {twisted.__version__}, "
+            f"cryptography {cryptography.__version__}; CPU is the relay's own"
+        )
+    for name in chosen.pattern or PATTERNS:
+        for figure in PATTERNS[name](chosen.quick):
+            if chosen.json:
+                print(json.dumps(dataclasses.asdict(figure)), flush=True)
+            else:
+                print(
+                    f"{figure.name:34} {figure.value:9.2f} {figure.unit:14} goal {figure.goal:g}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

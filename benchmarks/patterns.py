@@ -1,0 +1,210 @@
+"""The patterns of load, each a function that returns what it measured."""
+
+from __future__ import annotations
+
+import base64
+import os
+import resource
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.daemon import Daemon
+from benchmarks.peer import Peer
+from securerelay.protocol import messages
+
+BODY = bytes(128)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, with the goal it is held against."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float
+
+
+def _stream() -> bytes:
+    return base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=")
+
+
+class Sender:
+    """Sends batches on one stream and reads the verdicts."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.seq = 0
+        peer.send(messages.stream(_stream(), 0))
+
+    def send(self, to: bytes, ttl: int | None, count: int) -> None:
+        """Send ``count`` messages in one write."""
+        first = self.seq + 1
+        self.seq += count
+        self.peer.send(
+            b"".join(messages.send(seq, to, ttl, False, BODY) for seq in range(first, self.seq + 1))
+        )
+
+    def settle(self) -> None:
+        """Wait for the last OK."""
+        wanted = messages.ok(self.seq)
+        while not self.peer.received.endswith(wanted):
+            self.peer.receive()
+            if b"NO " in self.peer.received:
+                raise SystemExit(f"refused: {bytes(self.peer.received[-200:])!r}")
+        self.peer.received.clear()
+
+
+class Receiver:
+    """Listens, counts messages and acknowledges them."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.count = 0
+        self.last = 0
+        self.decoder = messages.client_decoder(self)  # type: ignore[arg-type]
+        peer.send(messages.listen(0))
+        while b"\n" not in peer.received:
+            peer.receive()
+        peer.received.clear()
+
+    def msg(self, number: int, *_: object) -> None:
+        """Count one."""
+        self.count += 1
+        self.last = number
+
+    def take(self) -> None:
+        """Take what came, and acknowledge it."""
+        before = self.last
+        self.decoder.feed(bytes(self.peer.received))
+        self.peer.received.clear()
+        if self.last != before:
+            self.peer.send(messages.ack(self.last))
+
+    def wait(self, count: int) -> None:
+        """Wait until so many have come."""
+        self.take()
+        while self.count < count:
+            self.peer.receive()
+            self.take()
+
+
+def _peers(daemon: Daemon, count: int) -> list[Peer]:
+    return [
+        Peer(daemon.port, daemon.relay_id, credential).handshake()
+        for _, credential in daemon.peers(count)
+    ]
+
+
+def pipelined(ttl: int | None, name: str) -> Callable[[bool], Iterator[Figure]]:
+    """One sender, one listener, 100 messages a write."""
+
+    def measure(quick: bool) -> Iterator[Figure]:
+        rounds = 50 if quick else 500
+        with Daemon() as daemon:
+            one, other = _peers(daemon, 2)
+            sender, receiver = Sender(one), Receiver(other)
+            for warm in (True, False):
+                start, total = daemon.cpu(), 20 if warm else rounds
+                for _ in range(total):
+                    sender.send(b"p1", ttl, 100)
+                    receiver.wait(sender.seq)
+                    sender.settle()
+            yield Figure(name, (daemon.cpu() - start) / rounds / 100 * 1e6, "us a message", 6)
+
+    return measure
+
+
+def closed_loop(quick: bool) -> Iterator[Figure]:
+    """200 peers in a ring, each sending one message on whenever one comes."""
+    size, seconds = 200, 3.0 if quick else 10.0
+    with Daemon() as daemon:
+        peers = _peers(daemon, size)
+        receivers = [Receiver(peer) for peer in peers]
+        senders = [Sender(peer) for peer in peers]
+        names = [b"p%d" % ((number + 1) % size) for number in range(size)]
+        with selectors.EpollSelector() as selector:
+            for number, peer in enumerate(peers):
+                selector.register(peer.socket, selectors.EVENT_READ, number)
+                senders[number].send(names[number], 0, 1)
+            delivered = 0
+            start, end = daemon.cpu(), time.monotonic() + seconds
+            while time.monotonic() < end:
+                for key, _ in selector.select(1):
+                    number = key.data
+                    receiver = receivers[number]
+                    before = receiver.count
+                    receiver.peer.receive()
+                    receiver.take()
+                    if receiver.count > before:
+                        delivered += receiver.count - before
+                        senders[number].send(names[number], 0, receiver.count - before)
+            used = daemon.cpu() - start
+        yield Figure("closed loop of 200 peers", used / delivered * 1e6, "us a message", 12)
+
+
+def handshakes(quick: bool) -> Iterator[Figure]:
+    """Full and resumed handshakes, one after the other."""
+    count = 50 if quick else 300
+    with Daemon() as daemon:
+        ((_, credential),) = daemon.peers(1)
+        for resume, name, goal in (
+            (False, "full hybrid handshake, RSA-3072", 2.0),
+            (True, "resumed handshake", 0.6),
+        ):
+            ticket = None
+            start = daemon.cpu()
+            for _ in range(count):
+                peer = Peer(daemon.port, daemon.relay_id, credential, ticket).handshake()
+                if resume and peer.greeting is not None:
+                    ticket = peer.greeting.tickets[0]
+                peer.close()
+            yield Figure(name, (daemon.cpu() - start) / count * 1e3, "ms of CPU", goal)
+
+
+def idle(quick: bool) -> Iterator[Figure]:
+    """Resident memory of connections that do nothing but listen."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = 500 if quick else 5000
+    with Daemon() as daemon:
+        enrolled = list(daemon.peers(10))
+        warm = [Peer(daemon.port, daemon.relay_id, c).handshake() for _, c in enrolled]
+        before = daemon.resident()
+        peers = []
+        for number in range(count):
+            credential = enrolled[number % len(enrolled)][1]
+            peers.append(Peer(daemon.port, daemon.relay_id, credential).handshake())
+        size = (daemon.resident() - before) / count / 1024
+        for peer in warm + peers:
+            peer.close()
+        yield Figure(f"idle connection, of {count:,}", size, "KiB resident", 12)
+
+
+def help_text(quick: bool) -> Iterator[Figure]:
+    """CPU time of ``securerelay --help``."""
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
+    runs = 1 if quick else 5
+    for _ in range(runs):
+        subprocess.run(
+            [sys.executable, "-m", "securerelay", "--help"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = end.ru_utime - start.ru_utime + end.ru_stime - start.ru_stime
+    yield Figure("securerelay --help", used / runs, "s of CPU", 0.3)
+
+
+PATTERNS: dict[str, Callable[[bool], Iterator[Figure]]] = {
+    "help": help_text,
+    "handshakes": handshakes,
+    "pipelined": pipelined(None, "100 pipelined, acknowledged"),
+    "live": pipelined(0, "100 pipelined, ttl 0"),
+    "loop": closed_loop,
+    "idle": idle,
+}
