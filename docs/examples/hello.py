@@ -1,5 +1,7 @@
 """Send a message and wait for one: a peer in ten lines."""
 
+import sys
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
@@ -7,19 +9,14 @@ from securerelay.client import connect
 
 
 async def main(reactor, profile, friend):
-    client = await connect(profile, reactor=reactor)
+    client = await connect(profile)
     await client.send(friend, b"hello from a program")
     async for message in client.listen():
         print(message.sender, "says", message.body.decode())
+        await message.ack()
         break
     await client.close()
 
 
-def run(reactor, *arguments):
-    return Deferred.fromCoroutine(main(reactor, *arguments))
-
-
 if __name__ == "__main__":
-    import sys
-
-    react(run, sys.argv[1:])
+    react(lambda reactor, *names: Deferred.fromCoroutine(main(reactor, *names)), sys.argv[1:])
