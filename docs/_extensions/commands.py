@@ -5,6 +5,7 @@ What it prints is what the program does: no option can be missing, and none can 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -45,7 +46,14 @@ def paragraph_of(paragraph: str) -> list[str]:
     lines = paragraph.splitlines()
     if lines and lines[0].strip() == "\b":
         return ["::", "", *("    " + line for line in lines[1:])]
-    return [line.strip() for line in lines]
+    return [prose(line.strip()) for line in lines]
+
+
+def prose(text: str) -> str:
+    """Return text as reStructuredText that shows just this text, with `...` as literals."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
+    return "``".join(parts)
 
 
 def options(command: click.Command) -> Iterator[str]:
@@ -57,7 +65,7 @@ def options(command: click.Command) -> Iterator[str]:
             continue
         names = ", ".join([*parameter.opts, *parameter.secondary_opts])
         value = "" if parameter.is_flag or parameter.count else f" {value_of(parameter)}"
-        yield from [f"``{names}{value}``", f"    {parameter.help or ''}", ""]
+        yield from [f"``{names}{value}``", f"    {prose(parameter.help or '')}", ""]
 
 
 def value_of(parameter: click.Option) -> str:
