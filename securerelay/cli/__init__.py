@@ -1,0 +1,11 @@
+"""The command ``securerelay``: one file a verb, text for people and JSON for programs.
+
+Nothing here knows the protocol: verbs speak to a relay through :mod:`securerelay.client`, and to
+the relay on this machine through its administration socket.  A verb's module is imported when the
+verb is used, and Twisted and ``cryptography`` only inside the function that needs them, so
+``securerelay --help`` answers at once.
+"""
+
+from securerelay.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""Tests of the command ``securerelay``, without a relay."""
