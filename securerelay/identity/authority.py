@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from securerelay import names
 from securerelay.crypto import primitives
 from securerelay.errors import CertificateError, LocalError
-from securerelay.identity import certificates
+from securerelay.identity import certificates, pem
 from securerelay.identity.certificates import PEER, RELAY
 
 PEER_DAYS = 30
@@ -57,7 +57,7 @@ class IssuedCertificate:
     @property
     def pem(self) -> bytes:
         """The certificate as text for files and other programs."""
-        return to_pem(self.der)
+        return pem.write(self.der)
 
 
 class Authority:
@@ -201,24 +201,6 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName((alternative,)), critical=False)
         )
         return _sign(self.key, builder)
-
-
-def to_pem(der: bytes) -> bytes:
-    """Write a certificate as PEM."""
-    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
-
-
-def from_pem(pem: bytes) -> bytes:
-    """Read one certificate from PEM, as DER.
-
-    Raises:
-        LocalError: if there is none.
-    """
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError:
-        raise LocalError("not a certificate in PEM") from None
-    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _builder(

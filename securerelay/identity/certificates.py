@@ -108,6 +108,33 @@ def authority_name(relay_id: bytes) -> x509.Name:
     )
 
 
+def check(authority: rsa.RSAPublicKey, der: bytes, role: str) -> Certified:
+    """Read a certificate strictly, but for its dates.
+
+    Args:
+        authority: the key that must have signed it.
+        der: the certificate as it came.
+        role: :data:`RELAY` or :data:`PEER`.
+
+    Returns:
+        What it says.
+
+    Raises:
+        CertificateError: if it breaks any rule of the profile.
+    """
+    if len(der) > MAX_SIZE:
+        raise CertificateError(f"the certificate has {len(der)} bytes; at most {MAX_SIZE}")
+    certificate = _signed_by(authority, der)
+    relay_id = primitives.sha256(primitives.spki(authority))
+    # Lazily parsed parts raise ValueError and relatives of it; all of them mean the same here.
+    try:
+        return _profile(certificate, relay_id, der, role)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise CertificateError(
+            f"the certificate cannot be read: {printable(str(error), 80)}"
+        ) from None
+
+
 def check_peer(authority: rsa.RSAPublicKey, der: bytes) -> PeerCertificate:
     """Read a peer's certificate strictly.
 
@@ -123,7 +150,7 @@ def check_peer(authority: rsa.RSAPublicKey, der: bytes) -> PeerCertificate:
     Raises:
         CertificateError: if it breaks any rule of the profile.
     """
-    return _check(authority, primitives.sha256(primitives.spki(authority)), der, PEER)
+    return check(authority, der, PEER)
 
 
 def check_relay(
@@ -146,7 +173,7 @@ def check_relay(
     authority = primitives.load_rsa_spki(ca_spki)
     if authority is None or not primitives.is_strong_rsa(authority, SMALLEST_KEY, LARGEST_KEY):
         raise CertificateError("the authority's key is not RSA of 2048 to 4096 bits")
-    relay = _check(authority, primitives.sha256(ca_spki), der, RELAY)
+    relay = check(authority, der, RELAY)
     if name is not None and relay.name != name:
         raise CertificateError(f"the relay is called {relay.name}, not {name}")
     if relay.expired(now):
@@ -185,24 +212,6 @@ def check_enrolled(
             f"our certificate is valid from {peer.not_before} to {peer.not_after}"
         )
     return peer
-
-
-def _check(authority: rsa.RSAPublicKey, relay_id: bytes, der: bytes, role: str) -> Certified:
-    if len(der) > MAX_SIZE:
-        raise CertificateError(f"the certificate has {len(der)} bytes; at most {MAX_SIZE}")
-    certificate = _signed_by(authority, der)
-    # Lazily parsed parts raise ValueError and relatives of it; all of them mean the same here.
-    try:
-        return _profile(certificate, relay_id, der, role)
-    except (
-        ValueError,
-        TypeError,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as error:
-        raise CertificateError(
-            f"the certificate cannot be read: {printable(str(error), 80)}"
-        ) from None
 
 
 def _signed_by(authority: rsa.RSAPublicKey, der: bytes) -> x509.Certificate:

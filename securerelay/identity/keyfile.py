@@ -50,6 +50,15 @@ def to_der(key: rsa.RSAPrivateKey) -> bytes:
     )
 
 
+def to_pem(key: rsa.RSAPrivateKey) -> bytes:
+    """Write a key as PKCS#8 in PEM, unprotected."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 def save_key(
     path: pathlib.Path,
     key: rsa.RSAPrivateKey,
@@ -70,15 +79,11 @@ def save_key(
     Raises:
         LocalError: if the file cannot be written.
     """
-    if passphrase is not None:
-        data = container.wrap(to_der(key), passphrase, cost)
+    if passphrase is None:
+        files.write_private(path, to_pem(key), replace=replace)
     else:
-        data = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    files.write_private(path, data, replace=replace)
+        wrapped = container.wrap(to_der(key), passphrase, cost)
+        files.write_private(path, wrapped, replace=replace)
 
 
 def load_key(path: pathlib.Path, passphrase: bytes | None = None) -> rsa.RSAPrivateKey:

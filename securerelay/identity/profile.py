@@ -8,8 +8,8 @@
     lock            held while one of them changes
 
 ``profile.json`` is what makes the folder a profile, and it changes as a whole: a profile waits for
-its certificate or has it, and never anything between.  The key and the invitation are on disk before
-the relay hears of them, so a reply that got lost is had again with the same two.
+its certificate or has it, and never anything between.  The key and the invitation are on disk
+before the relay hears of them, so a reply that got lost is had again with the same two.
 """
 
 from __future__ import annotations
