@@ -82,6 +82,7 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return a section for each command."""
+        self.env.note_reread()  # the commands may change while this page does not
         lines = StringList(list(describe(cli, "securerelay")), source="securerelay.cli")
         holder = nodes.section()
         holder.document = self.state.document
