@@ -1,4 +1,4 @@
-"""The control plane: calls that await an answer, and events that come by themselves (SR1 section 5)."""
+"""The control plane: calls that await an answer, and events that just come (SR1 section 5)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Event:
     """Something that happened without being asked for.
 
     Attributes:
-        kind: ``presence``, ... as the relay names it; ``receipt`` and ``refused`` for messages sent earlier;
-            ``connected`` and ``disconnected`` for this client's own connection.
+        kind: ``presence``, ... as the relay names it; ``receipt`` and ``refused`` for messages sent
+            earlier; ``connected`` and ``disconnected`` for this client's own connection.
         data: what the event tells.
     """
 
@@ -65,14 +65,19 @@ class Calls:
             parameters: a JSON object.
 
         Returns:
-            The reply; it fails with :class:`Refused` and the relay's code. Cancel it to stop waiting.
+            The reply; it fails with :class:`Refused` and the relay's code. Cancel it to stop
+            waiting.
         """
         if len(self._open) >= MAX_OPEN:
             raise Refused("busy", f"{MAX_OPEN} calls are unanswered already")
         body = json.dumps(parameters, separators=(",", ":")).encode()
         self._count += 1
         tag = b"%d" % self._count
-        answer: Deferred[dict[str, typing.Any]] = Deferred(lambda _: self._open.pop(tag, None))
+
+        def forget(_: Deferred[dict[str, typing.Any]]) -> None:
+            self._open.pop(tag, None)
+
+        answer: Deferred[dict[str, typing.Any]] = Deferred(forget)
         self._open[tag] = answer
         self._queue.append(messages.call(tag, method.encode("ascii"), body))
         return answer
@@ -101,7 +106,7 @@ class Calls:
 
 
 class Events:
-    """One reader's view of the events, from the moment it was made: ``async for event in events``."""
+    """The events from the moment it was made, for one reader: ``async for event in events``."""
 
     def __init__(self, kinds: frozenset[str], closed: typing.Callable[[Events], None]) -> None:
         self._kinds = kinds

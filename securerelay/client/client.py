@@ -1,7 +1,7 @@
-"""The public face of the client library: a :class:`Client` sends, listens, calls and hears of events.
+"""The public face of the client library: :class:`Client` sends, listens, calls, hears events.
 
-A client is a Twisted service.  Once started it stays connected, connects again when the connection is lost, and keeps
-what was not yet accepted until it is.  Everything that waits has a deadline.
+A client is a Twisted service.  Once started it stays connected, connects again when the connection
+is lost, and keeps what was not yet accepted until it is.  Everything that waits has a deadline.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def within(
 class Messages:
     """Messages as they come: ``async for message in client.listen()``.
 
-    Asking for the next message acknowledges the one before; one that is never followed by that question, nor by
-    ``await message.ack()``, stays with the relay and comes again.
+    Asking for the next message acknowledges the one before; one that is never followed by that
+    question, nor by ``await message.ack()``, stays with the relay and comes again.
     """
 
     def __init__(self, inbox: Inbox, clock: IReactorTime) -> None:
@@ -193,23 +193,25 @@ class Client(Service):
     ) -> Deferred[Sent]:
         """Send a message, and wait for what becomes of it.
 
-        Messages leave in the order of the calls. While there is no connection they wait, and leave in the next one.
+        Messages leave in the order of the calls. While there is no connection they wait, and leave
+        in the next one.
 
         Args:
             to: a peer, or a room (``@name``).
             body: what to carry.
-            ttl: seconds that the relay keeps it for an absent recipient; None for the relay's default, 0 to hand it
-                over now or not at all.
+            ttl: seconds that the relay keeps it for an absent recipient; None for the relay's
+                default, 0 to hand it over now or not at all.
             receipt: have the recipient's acknowledgement told as an event ``receipt``.
-            wait: ``accepted`` until the relay answers for it, ``delivered`` until the recipient's client has
-                acknowledged it.
+            wait: ``accepted`` until the relay answers for it, ``delivered`` until the recipient's
+                client has acknowledged it.
             timeout: seconds to wait; None for as long as it takes.
 
         Returns:
             What became of it.
 
         Raises:
-            Refused: through the Deferred: ``unknown``, ``offline``, ``not-permitted``, ``mailbox-full``, ...
+            Refused: through the Deferred: ``unknown``, ``offline``, ``not-permitted``,
+                ``mailbox-full``, ...
             TimedOut: through the Deferred; the error's message says whether it may still arrive.
             BadName: through the Deferred: no such name can exist.
         """
@@ -223,7 +225,9 @@ class Client(Service):
         def late() -> TimedOut:
             if not left:
                 return TimedOut("there was no connection in time; the message was not sent")
-            who = f"{to} did not acknowledge the message" if delivered else "the relay did not answer"
+            who = (
+                f"{to} did not acknowledge the message" if delivered else "the relay did not answer"
+            )
             return TimedOut(f"{who} in time; it may still arrive")
 
         try:
@@ -285,7 +289,8 @@ class Client(Service):
     def listen(self) -> Messages:
         """Receive messages from now on, those that waited in the mailbox first.
 
-        One session of a peer listens at a time: the newest. An earlier one ends with ``Refused("replaced")``.
+        One session of a peer listens at a time: the newest. An earlier one ends with
+        ``Refused("replaced")``.
         """
         self._session.start_listening()
         return Messages(self._session.inbox, self._clock)
@@ -340,7 +345,7 @@ class Client(Service):
         return self._session.read_events(frozenset(kinds))
 
     async def watch(self) -> Events:
-        """Hear of peers that come and go: events ``presence``; asked for again after every reconnection."""
+        """Hear of peers that come and go: events ``presence``, also after a reconnection."""
         events = self.events("presence", "connected", "disconnected")
         await self.call("peer.watch")
         self._session.watching = True

@@ -1,8 +1,8 @@
-"""Messages that came and are not yet acknowledged, each shown to the application once (SR1 section 5).
+"""Messages that came, each shown to the application once, until they are acknowledged.
 
-The relay keeps a message until ``ACK``; so one that came again, in another session or because its sender had to
-send it again, is recognised here and not shown twice.  ``ACK`` is cumulative: it is sent up to the last message
-before the first that the application still works on.
+The relay keeps a message until ``ACK``; so one that came again, in another session or because its
+sender had to send it again, is recognised here and not shown twice.  ``ACK`` is cumulative: it is
+sent up to the last message before the first that the application still works on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred, succeed
 
 REMEMBERED = 8192
-"""Messages that are recognised when they come again; several times the relay's window of unacknowledged ones."""
+"""Messages that are recognised when they come again; several times the relay's window of
+unacknowledged ones.
+"""
 PAUSE_BYTES = 16 << 20
 """Bytes of bodies waiting for the application above which the connection is not read."""
 
@@ -46,7 +48,8 @@ class Message:
         """Tell the relay that this message is dealt with; doing it twice is harmless.
 
         Returns:
-            Something to await; it fires at once, and the acknowledgement leaves with the next write.
+            Something to await; it fires at once, and the acknowledgement leaves with the next
+            write.
         """
         self._inbox.acknowledge(self.n)
         return succeed(None)
@@ -57,7 +60,8 @@ class Inbox:
 
     Args:
         acknowledged: called when :attr:`acked` has risen.
-        pressure: called with True when too much waits for the application, with False when it has caught up.
+        pressure: called with True when too much waits for the application, with False when it has
+            caught up.
     """
 
     def __init__(

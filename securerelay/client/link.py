@@ -1,9 +1,9 @@
-"""Keeps one authenticated connection to the relay, whatever happens to it: back-off, tickets, renewal.
+"""Keeps one authenticated connection to the relay up: back-off, tickets, renewal.
 
-Twisted's ``ClientService`` connects again whenever a connection ends.  A relay that accepts TCP but not us counts as
-failed here too, so the back-off is ours: it starts again only when WELCOME has come.  What an attacker on the
-network can say (anything in the clear) fails whoever waits, and is tried again; what only the relay can say, inside
-the session, may be final.
+Twisted's ``ClientService`` connects again whenever a connection ends.  A relay that accepts TCP but
+not us counts as failed here too, so the back-off is ours: it starts again only when WELCOME has
+come.  What an attacker on the network can say (anything in the clear) fails whoever waits, and is
+tried again; what only the relay can say, inside the session, may be final.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from collections.abc import Callable
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from securerelay.client.session import Session
 from securerelay.client.verdicts import FINAL, PASSING, explain, explain_failure
@@ -33,7 +39,7 @@ RENEWAL_CHECK = 3600.0
 
 
 class Identity(typing.Protocol):
-    """Who connects, and what it keeps between connections; :mod:`securerelay.client.identity` makes it of a profile."""
+    """Who connects, and what it keeps between connections."""
 
     @property
     def renew_at(self) -> float:
@@ -104,7 +110,8 @@ class Link:
     @property
     def session_id(self) -> bytes | None:
         """The public name of the current session, 16 bytes."""
-        return self._wire.connection.session_id if self._wire and self._welcome else None
+        connection = self._wire.connection if self._wire is not None else None
+        return connection.session_id if connection is not None and self._welcome else None
 
     def check(self) -> None:
         """Raise why there will be no connection any more, if so."""
@@ -149,7 +156,7 @@ class Link:
         if self._renewal is not None and self._renewal.active():
             self._renewal.cancel()
         if first and self._wire is not None:
-            # Told to stop only once the relay has answered our CLOSE: the service would cut it short.
+            # The service stops once the relay has answered our CLOSE: it would cut it short.
             self._wire_gone = Deferred()
             self._wire_gone.addCallback(lambda _: self._service.stopService())
             self._wire.close()
@@ -159,9 +166,13 @@ class Link:
             waiter.errback(self._error)
         if self._wire_gone is None:
             return self._service.stopService()
-        done: Deferred[None] = Deferred()
-        self._wire_gone.addBoth(lambda result: (done.callback(None), result)[1])
-        return done
+        gone: Deferred[None] = Deferred()
+
+        def tell(result: None) -> None:
+            gone.callback(None)
+
+        self._wire_gone.addCallback(tell)
+        return gone
 
     # -- attempts
 
@@ -263,13 +274,15 @@ class Link:
         self._log.warn("the certificate was not renewed: {error}", error=failure.value)
 
 
+@implementer(IStreamClientEndpoint)
 class _InTurn:
-    """The endpoint of every attempt: the next of the addresses, and its failures told to the link."""
+    """The endpoint of every attempt: the next of the addresses; the link hears its failures."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def connect(self, factory: Factory) -> Deferred[typing.Any]:
+    def connect(self, factory: IProtocolFactory) -> Deferred[typing.Any]:
+        """See IStreamClientEndpoint."""
         where, endpoint = self._link.next_endpoint()
 
         def failed(failure: Failure) -> Failure:

@@ -1,10 +1,11 @@
-"""What was handed to :meth:`Client.send` and has no verdict yet: one stream, in order (SR1 section 5).
+"""What was sent and has no verdict yet: one stream, in order (SR1 section 5).
 
-A message gets its number in the stream when it is first written, not before: until then it can be taken back
-without leaving a hole.  From then on it stays here until the relay's verdict, across any number of connections.
+A message gets its number in the stream when it is first written, not before: until then it can be
+taken back without leaving a hole.  From then on it stays here until the relay's verdict, across any
+number of connections.
 
-``first .. cursor-1`` was written in this connection and is unanswered; ``cursor .. last`` was written before and has
-to be written again; what waits behind has no number yet.
+``first .. cursor-1`` was written in this connection and is unanswered; ``cursor .. last`` was
+written before and has to be written again; what waits behind has no number yet.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ FIRST_DELAY = {
     b"storage-full": 1.0,
     b"new-stream": 0.05,
 }
-"""The refusals that mean "try again", with the seconds to wait the first time; each next wait is twice as long."""
+"""The refusals that mean "try again", with the seconds to wait the first time; each next wait is
+twice as long.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Sent:
     Attributes:
         stream: the sending stream's id.
         seq: the message's number in it.
-        delivered: when the recipient's client acknowledged it, Unix milliseconds; None if that was not asked.
+        delivered: when the recipient's client acknowledged it, Unix milliseconds; None if that was
+            not asked.
     """
 
     stream: str
@@ -62,10 +66,12 @@ class Entry:
     Attributes:
         to: the recipient, a peer or a room.
         body: what the relay will carry.
-        ttl: seconds that the relay keeps it; None for the relay's default, 0 for live delivery only.
+        ttl: seconds that the relay keeps it; None for the relay's default, 0 for live delivery
+            only.
         receipt: whether the recipient's acknowledgement shall be told.
         until_delivered: whether ``done`` waits for that acknowledgement.
-        done: fires with :class:`Sent` or fails with :class:`Refused`; None when nobody waits for the verdict.
+        done: fires with :class:`Sent` or fails with :class:`Refused`; None when nobody waits for
+            the verdict.
         seq: its number in the stream; 0 before it was first written.
     """
 
@@ -83,7 +89,8 @@ class Outbox:
     """The unanswered messages of one sending stream.
 
     Args:
-        refused: called with an entry nobody waits for, and the code, when the relay refused it for good.
+        refused: called with an entry nobody waits for, and the code, when the relay refused it for
+            good.
         jitter: spreads the waits before a new try; returns a factor.
     """
 
@@ -195,7 +202,7 @@ class Outbox:
         """
         self._cursor = self._first
         self._held = False
-        # A stream in which nothing was ever written holds no surprise: what waits may follow at once.
+        # A stream in which nothing was ever written holds no surprise: messages may follow.
         self._opened = self._last == 0
         return self.stream, self._first - 1
 
@@ -353,4 +360,8 @@ class Outbox:
         for entry in orphans:
             done, entry.done = entry.done, None
             if done is not None:
-                done.errback(TimedOut("the relay accepted the message, but its receipt will not come any more"))
+                done.errback(
+                    TimedOut(
+                        "the relay accepted the message, but its receipt will not come any more"
+                    )
+                )

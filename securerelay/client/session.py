@@ -1,6 +1,7 @@
-"""What a client says and hears once it is connected (SR1 section 5), over any number of connections in turn.
+"""What a client says and hears once it is connected, over any number of connections in turn.
 
-The session outlives a connection: what was not answered is said again on the next one, as far as that is safe.
+The session outlives a connection: what was not answered is said again on the next one, as far as
+that is safe.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ MESSAGE_LIMIT = 1 << 20
 class Connection(typing.Protocol):
     """What a session needs of the connection under it."""
 
-    def wake(self) -> None: ...
+    def wake(self) -> None:
+        """Write what is due at the end of this turn."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End in order."""
 
-    def hold_reading(self, hold: bool) -> None: ...
+    def hold_reading(self, hold: bool) -> None:
+        """Stop, or go on, reading."""
 
 
 class Session:

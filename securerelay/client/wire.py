@@ -1,7 +1,8 @@
-"""The thin Twisted protocol between a transport and a :class:`~securerelay.protocol.connection.ClientConnection`.
+"""The thin Twisted protocol between a transport and a client's connection.
 
-It owns what only a transport has: deadlines, heartbeats, back-pressure, and one write per reactor turn however many
-messages were handed over in it.  What bytes mean is the connection's business, what messages mean the session's.
+It owns what only a transport has: deadlines, heartbeats, back-pressure, and one write per reactor
+turn however many messages were handed over in it.  What bytes mean is the connection's business,
+what messages mean the session's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from securerelay.errors import SecureRelayError
 from securerelay.protocol import messages
 from securerelay.protocol.connection import ClientConfig, ClientConnection, End, Welcome
 
@@ -60,6 +62,7 @@ class ClientWire(Protocol):
 
     def __init__(self, owner: Owner, clock: interfaces.IReactorTime) -> None:
         self._owner = owner
+        self._transport: typing.Any = None
         self._clock = clock
         self._end: End | None = None
         self._timer: interfaces.IDelayedCall | None = None
@@ -67,29 +70,35 @@ class ClientWire(Protocol):
         self._paused = self._reading_paused = False
         self._silent = 0
         self.welcomed = False
-        self.config: ClientConfig | None = None
+        self.connection: ClientConnection | None = None
 
     def connectionMade(self) -> None:
         """Greet the relay."""
-        assert self.transport is not None
-        if interfaces.ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-        self.transport.registerProducer(self, True)
+        self._transport = self.transport
+        if interfaces.ITCPTransport.providedBy(self._transport):
+            self._transport.setTcpNoDelay(True)
+        self._transport.registerProducer(self, True)
         self._decoder = self._owner.decoder(self)
-        self.config = self._owner.config()
-        self.connection = ClientConnection(self.config, self, self._clock.seconds)
+        try:
+            config = self._owner.config()
+        except SecureRelayError as error:
+            self._end = End("internal", str(error), orderly=False, by_peer=False)
+            self.abort()
+            return
+        self.connection = ClientConnection(config, self, self._clock.seconds)
         self._after(HANDSHAKE, self._too_slow)
         self.connection.start()
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on what came."""
         self._silent = 0
-        if self._end is None:
+        if self._end is None and self.connection is not None:
             self.connection.receive(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the owner how it ended."""
-        self.connection.lost()
+        if self.connection is not None:
+            self.connection.lost()
         for timer in (self._timer, self._flushing):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -105,7 +114,7 @@ class ClientWire(Protocol):
 
     def close(self) -> None:
         """Write what is due, say goodbye, and go once the relay has answered."""
-        if self._end is None and self.welcomed:
+        if self._end is None and self.welcomed and self.connection is not None:
             self._write_due()
             self.connection.close("done")
             self._after(LINGER, self.abort)
@@ -114,17 +123,16 @@ class ClientWire(Protocol):
 
     def abort(self) -> None:
         """Go at once."""
-        if self.transport is not None:
-            self.transport.abortConnection()
+        if self._transport is not None:
+            self._transport.abortConnection()
 
     def hold_reading(self, hold: bool) -> None:
         """Stop or go on reading, because the application is slow or has caught up."""
-        assert self.transport is not None
         self._reading_paused = hold
         if hold:
-            self.transport.pauseProducing()
+            self._transport.pauseProducing()
         else:
-            self.transport.resumeProducing()
+            self._transport.resumeProducing()
 
     # -- output
 
@@ -134,12 +142,19 @@ class ClientWire(Protocol):
             self.wake()
 
     def _write_due(self) -> int:
-        if self._paused or self._end is not None or not self.welcomed or not self.connection.may_send:
+        connection = self._speaking()
+        if connection is None or self._paused:
             return 0
         data = b"".join(self._owner.pull(TURN_BYTES))
         if data:
-            self.connection.send(data)
+            connection.send(data)
         return len(data)
+
+    def _speaking(self) -> ClientConnection | None:
+        """The connection, while messages may be written."""
+        ready = self.welcomed and self._end is None
+        connection = self.connection if ready else None
+        return connection if connection is not None and connection.may_send else None
 
     def pauseProducing(self) -> None:
         """The transport has enough for now."""
@@ -162,7 +177,9 @@ class ClientWire(Protocol):
         self._timer = self._clock.callLater(seconds, call)
 
     def _too_slow(self) -> None:
-        self._end = End("timeout", "the relay did not finish the handshake", orderly=False, by_peer=False)
+        self._end = End(
+            "timeout", "the relay did not finish the handshake", orderly=False, by_peer=False
+        )
         self.abort()
 
     def _heartbeat(self) -> None:
@@ -174,17 +191,17 @@ class ClientWire(Protocol):
             self._end = End("timeout", "the relay fell silent", orderly=False, by_peer=False)
             self.abort()
             return
-        if self._silent > 1 and self.connection.may_send:
-            token = base64.urlsafe_b64encode(secrets.token_bytes(6))
-            self.connection.send(messages.ping(token))
-        self.connection.tick()
+        connection = self._speaking()
+        if connection is not None:
+            if self._silent > 1:
+                connection.send(messages.ping(base64.urlsafe_b64encode(secrets.token_bytes(6))))
+            connection.tick()
 
     # -- what the connection says (ClientHost)
 
     def write(self, data: bytes) -> None:
         """Put bytes on the transport."""
-        assert self.transport is not None
-        self.transport.write(data)
+        self._transport.write(data)
 
     def welcome(self, welcome: Welcome) -> None:
         """WELCOME came: the session is authenticated, or has its new keys."""
@@ -201,6 +218,6 @@ class ClientWire(Protocol):
     def ended(self, end: End) -> None:
         """The connection said its last word."""
         self._end = self._end or end
-        assert self.transport is not None
         self._after(LINGER, self.abort)
-        self.transport.loseConnection()
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()

@@ -1,16 +1,10 @@
-"""Hosts and guests with keys that the tests share, and a network in memory between them."""
+"""Hosts and guests with keys that the tests share."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
 from functools import cache
-
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.testing import StringTransport
-from twisted.test import iosim
-from zope.interface import implementer
 
 from securerelay.channel.guest import Guest
 from securerelay.channel.host import Host
@@ -45,50 +39,3 @@ def make_guest(
     invitation: Invitation, key: int = GUEST_KEY, groups: tuple[str, ...] = DEFAULT_GROUPS
 ) -> Guest:
     return Guest(invitation, rsa_key(key), groups=groups, now=lambda: NOW)
-
-
-def outcome(waiting: Deferred[object]) -> object:
-    """What a Deferred has come to: its value, its error, or None."""
-    got: list[object] = []
-
-    def look(value: object) -> object:
-        got.append(getattr(value, "value", value))
-        return got[0]
-
-    waiting.addBoth(look)
-    return got[0] if got else None
-
-
-@implementer(IStreamClientEndpoint)
-class Network:
-    """Connects a client's factory to a server's, in memory; ``run`` lets the bytes flow."""
-
-    def __init__(self, factory: IProtocolFactory) -> None:
-        self.factory = factory
-        self.pumps: list[iosim.IOPump] = []
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        client, server = factory.buildProtocol(None), self.factory.buildProtocol(None)
-        pump = iosim.connect(
-            server,
-            iosim.FakeTransport(server, isServer=True),
-            client,
-            iosim.FakeTransport(client, isServer=False),
-        )
-        self.pumps.append(pump)
-        return succeed(client)
-
-    def run(self) -> None:
-        moved = True
-        while moved:
-            moved = any([pump.pump() for pump in list(self.pumps)])
-
-    def cut(self) -> None:
-        """Cut the newest connection in both directions."""
-        pump = self.pumps[-1]
-        for transport in (pump.clientIO, pump.serverIO):
-            transport.abortConnection()
-        self.run()
-
-
-__all__ = ["Network", "StringTransport", "authority", "make_guest", "make_host", "outcome"]

@@ -16,7 +16,8 @@ from securerelay.errors import (
     RemoteError,
 )
 from securerelay.identity.invitation import Invitation
-from tests.channel.ends import NOW, OTHER_CA_KEY, OTHER_KEY, make_guest, make_host, outcome
+from tests.channel.ends import NOW, OTHER_CA_KEY, OTHER_KEY, make_guest, make_host
+from tests.network import outcome
 
 
 class Pair:
@@ -197,11 +198,12 @@ def test_keys_change_after_an_hour_and_what_was_written_meanwhile_arrives():
     assert guest_pipe._connection._rekeyed_at is not None
 
 
-@pytest.mark.parametrize("data", [b"\x02\x00\x01x", b"\x00\x00\x01x\x09\x00\x00", b"\xff\xff\xff"])
-def test_noise_opens_nothing(data):
+@pytest.mark.parametrize(
+    "data", [b"\x02\x00\x01x", b"\x01\x00\x01x\x09\x00\x00", b"\xff\xff\xff" * 30000]
+)
+def test_a_connection_out_of_turn_closes_the_tunnel(data):
     host = HostTunnel(lambda data: None, make_host)
-    try:
+    with pytest.raises(RemoteError) as caught:
         host.feed(data)
-    except RemoteError as error:
-        assert error.code == "protocol"
-    assert not isinstance(outcome(host.pipe), Pipe)
+    assert caught.value.code == "protocol"
+    assert isinstance(outcome(host.pipe), ConnectError)

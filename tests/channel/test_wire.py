@@ -6,19 +6,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
 from securerelay.channel.pipe import UNREAD, Pipe
 from securerelay.channel.wire import HANDSHAKE, STRANGERS, Listener, connect_guest
 from securerelay.errors import AuthenticationFailed, ConnectError, SecureRelayError, TimedOut
 from securerelay.identity.invitation import Invitation
-from tests.channel.ends import (
-    OTHER_CA_KEY,
-    Network,
-    StringTransport,
-    make_guest,
-    make_host,
-    outcome,
-)
+from tests.channel.ends import OTHER_CA_KEY, make_guest, make_host
+from tests.network import Network, outcome
 
 
 class Port:
@@ -155,7 +150,7 @@ def test_a_reader_that_is_slow_stops_the_other_end_and_not_its_memory():
 
 def test_writing_waits_while_the_transport_is_full():
     place = Place()
-    host, guest = place.pipes()
+    _, guest = place.pipes()
     wire = place.network.pumps[-1].client
     wire.pauseProducing()
     writing = guest.write(b"x")

@@ -1,4 +1,6 @@
-"""What a receiver sees of messages that come once, twice or after a reconnection, and what is acknowledged."""
+"""What a receiver sees of messages that come once, twice or after a reconnection, and what is
+acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def test_a_message_sent_twice_by_its_sender_is_shown_once_and_both_are_acknowled
     put(inbox, 1, 1)
     put(inbox, 2, 1)
     message = take(inbox)
-    assert message is not None and take(inbox) is None
+    assert message is not None
+    assert take(inbox) is None
     assert inbox.acked == 0
     message.ack()
     assert inbox.acked == 2

@@ -1,4 +1,6 @@
-"""What a sender is told about its messages, whatever the relay answers and however often the connection is lost."""
+"""What a sender is told about its messages, whatever the relay answers and however often the
+connection is lost.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +82,10 @@ def test_a_final_refusal_reaches_its_sender_and_the_others_go_on():
     assert outbox.no(2, b"unknown") is None
     outbox.ok(3)
     refusal = result(waits[1])
-    assert isinstance(refusal, Refused) and refusal.code == "unknown"
-    assert isinstance(result(waits[0]), Sent) and isinstance(result(waits[2]), Sent)
+    assert isinstance(refusal, Refused)
+    assert refusal.code == "unknown"
+    assert isinstance(result(waits[0]), Sent)
+    assert isinstance(result(waits[2]), Sent)
 
 
 @pytest.mark.parametrize("code", [b"rate", b"busy", b"storage-full", b"gap", b"room-changed"])
@@ -91,8 +95,10 @@ def test_a_refusal_for_now_is_tried_again_from_the_same_message_in_order(code: b
     outbox.opening()
     outbox.take(1000)
     delay = outbox.no(2, code)
-    assert delay is not None and delay > 0
-    assert outbox.no(3, b"gap") is None and outbox.no(4, b"gap") is None
+    assert delay is not None
+    assert delay > 0
+    assert outbox.no(3, b"gap") is None
+    assert outbox.no(4, b"gap") is None
     assert outbox.take(1000) == [], "not before the wait is over"
     outbox.resume()
     assert seqs(outbox.take(1000)) == [2, 3, 4]
@@ -139,7 +145,8 @@ def test_a_full_outbox_asks_to_wait_until_there_is_room():
     assert outbox.space() is None
     outbox.add(entry())
     waiting = outbox.space()
-    assert waiting is not None and not waiting.called
+    assert waiting is not None
+    assert not waiting.called
     outbox.opening()
     outbox.take(1 << 30)
     outbox.ok(1)
@@ -172,7 +179,8 @@ def test_a_receipt_is_waited_for_beyond_the_acceptance():
     stream, _ = outbox.opening()
     outbox.take(1000)
     outbox.ok(1)
-    assert result(waiting) is None and outbox.wants_stream
+    assert result(waiting) is None
+    assert outbox.wants_stream
     outbox.got(1, 1234)
     assert result(waiting) == Sent(stream.decode(), 1, 1234)
     assert not outbox.wants_stream
@@ -189,7 +197,8 @@ def test_a_receipt_that_comes_before_the_acceptance_counts_too():
     assert result(waiting) is None
     outbox.ok(1)
     answer = result(waiting)
-    assert isinstance(answer, Sent) and answer.delivered == 99
+    assert isinstance(answer, Sent)
+    assert answer.delivered == 99
 
 
 def test_a_spent_stream_is_followed_by_a_new_one_with_what_was_not_accepted():
@@ -207,7 +216,8 @@ def test_a_spent_stream_is_followed_by_a_new_one_with_what_was_not_accepted():
     assert outbox.must_reopen
     outbox.reopen()
     new, answered = outbox.opening()
-    assert new != old and answered == 0
+    assert new != old
+    assert answered == 0
     assert outbox.take(1000) == [
         b"SEND 1 bob - - 1\n2",
         b"SEND 2 bob - - 1\n3",
@@ -259,7 +269,8 @@ def test_verdicts_that_come_again_change_nothing():
     outbox.ok(2)
     assert outbox.no(1, b"offline") is None
     outbox.ok(2)
-    assert isinstance(result(waits[0]), Refused) and isinstance(result(waits[1]), Sent)
+    assert isinstance(result(waits[0]), Refused)
+    assert isinstance(result(waits[1]), Sent)
 
 
 def test_a_refusal_that_nobody_waits_for_is_reported_elsewhere():
@@ -298,4 +309,5 @@ def test_giving_up_tells_everybody_who_waits():
     outbox.opening()
     outbox.fail(ConnectError("closed"))
     assert all(isinstance(result(wait), ConnectError) for wait in waits)
-    assert empty.called and len(outbox) == 0
+    assert empty.called
+    assert len(outbox) == 0

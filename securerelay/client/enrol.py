@@ -1,0 +1,195 @@
+"""Joining a relay by an invitation (SR1 section 6).
+
+Key and invitation are on disk before the relay hears of them, and the relay gives the same
+certificate to the same key again; so whatever breaks in between, trying again completes it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import time
+import typing
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+
+from securerelay.client.peer import Endpoint, endpoints, the_reactor
+from securerelay.client.session import Session
+from securerelay.client.verdicts import JOINING, explain, explain_failure
+from securerelay.client.wire import ClientWire
+from securerelay.crypto import primitives
+from securerelay.crypto.groups import DEFAULT_GROUPS
+from securerelay.errors import CertificateError, ConnectError
+from securerelay.identity import certificates, keyfile, profiles
+from securerelay.identity.invitation import Invitation
+from securerelay.identity.profile import Profile
+from securerelay.protocol.connection import ClientConfig, End, RelayIdentity, Welcome
+from securerelay.protocol.messages import MessageDecoder
+
+ATTEMPTS = 4
+"""Connections that are made when they break before the certificate has come."""
+PAUSE = 1.0
+"""Seconds before the second of them; each next pause is twice as long."""
+
+
+class Joining:
+    """The one connection of an enrolment (the ``Owner`` of its wire).
+
+    Args:
+        profile: waits for its certificate; its key has been had.
+        suites: permitted AEADs by preference.
+        groups: permitted key-exchange groups by preference.
+        clock: the reactor.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        suites: tuple[str, ...],
+        groups: tuple[str, ...],
+        clock: IReactorTime,
+        now: Callable[[], float],
+    ) -> None:
+        self._profile = profile
+        self._suites = suites
+        self._groups = groups
+        self._clock = clock
+        self._now = now
+        self._ca_spki = b""
+        self.ended: Deferred[End] = Deferred()
+
+    def wire(self) -> ClientWire:
+        """Make the protocol that does it."""
+        return ClientWire(self, self._clock)
+
+    def _today(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._now(), datetime.timezone.utc)
+
+    def _check_relay(self, ca_spki: bytes, der: bytes) -> RelayIdentity:
+        self._ca_spki = ca_spki
+        return certificates.check_relay(ca_spki, der, now=self._today())
+
+    # -- Owner
+
+    def config(self) -> ClientConfig:
+        """Greet the relay as a newcomer."""
+        return ClientConfig(
+            self._profile.relay_id,
+            self._check_relay,
+            self._profile.enrolment(),
+            suites=self._suites,
+            groups=self._groups,
+        )
+
+    def decoder(self, wire: ClientWire) -> MessageDecoder:
+        """A relay has nothing to tell a newcomer; what it says is read, and goes nowhere."""
+        return Session(self._clock).decoder()
+
+    def pull(self, budget: int) -> list[bytes]:
+        """A newcomer sends nothing."""
+        return []
+
+    def welcomed(self, wire: ClientWire, welcome: Welcome) -> None:
+        """The certificate came: keep it, if it is ours."""
+        if welcome.certificate is None or welcome.relay_name is None:
+            raise CertificateError("the relay sent no certificate")
+        self._profile.accept(
+            welcome.certificate,
+            ca_spki=self._ca_spki,
+            relay_name=welcome.relay_name,
+            now=self._today(),
+        )
+
+    def lost(self, wire: ClientWire, end: End) -> None:
+        """The connection is over."""
+        self.ended.callback(end)
+
+
+async def enrol_at(
+    profile: Profile,
+    where: str,
+    endpoint: IStreamClientEndpoint,
+    clock: IReactorTime,
+    *,
+    suites: tuple[str, ...] = primitives.SUITES,
+    groups: tuple[str, ...] = DEFAULT_GROUPS,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Earn the certificate that a profile waits for; see :func:`enrol`."""
+    pause = PAUSE
+    for attempt in range(ATTEMPTS):
+        joining = Joining(profile, suites, groups, clock, now)
+        try:
+            await endpoint.connect(Factory.forProtocol(joining.wire))
+        except Exception as error:
+            raise explain_failure(error, where) from error
+        end = await joining.ended
+        if profile.enrolled:
+            return
+        problem = explain(end, where, JOINING)
+        if not isinstance(problem, ConnectError) or attempt == ATTEMPTS - 1:
+            raise problem
+        await deferLater(clock, pause)
+        pause *= 2
+
+
+async def enrol(
+    invitation: str | Invitation,
+    profile: str | pathlib.Path | None = None,
+    *,
+    key: rsa.RSAPrivateKey | None = None,
+    bits: int = keyfile.DEFAULT_SIZE,
+    passphrase: bytes | None = None,
+    endpoint: Endpoint | None = None,
+    suites: tuple[str, ...] = primitives.SUITES,
+    groups: tuple[str, ...] = DEFAULT_GROUPS,
+    reactor: typing.Any = None,
+) -> Profile:
+    """Join a relay: make a profile with a new key, and have it certified.
+
+    Safe to call again after any failure: the profile keeps its key, and the relay gives its
+    certificate again.
+
+    Args:
+        invitation: the line that the relay's administrator sent.
+        profile: the new profile's name or folder; the name in the invitation unless told otherwise.
+        key: the key to use; None to make one.
+        bits: the size of the key to make.
+        passphrase: protects the key on disk; None to keep it plain.
+        endpoint: where to connect, instead of the address in the invitation.
+        suites: permitted AEADs by preference.
+        groups: permitted key-exchange groups by preference.
+        reactor: the reactor; Twisted's own unless told otherwise.
+
+    Returns:
+        The profile, ready for :func:`~securerelay.client.connect`.
+
+    Raises:
+        InvitationError: the line is mistyped or has expired.
+        ProfileError: the folder holds another profile.
+        ConnectError: no relay answers.
+        AuthenticationFailed: what answers is not the relay of the invitation, or does not know the
+            invitation.
+        Refused: ``token-used``, ``expired``.
+    """
+    reactor = the_reactor(reactor)
+    if isinstance(invitation, str):
+        invitation = Invitation.parse(invitation)
+    invitation.require_current(time.time())
+    path = profile if isinstance(profile, pathlib.Path) else None
+    path = path or profiles.folder_of(profile if isinstance(profile, str) else invitation.name)
+
+    def prepare() -> Profile:
+        return Profile.join(path, invitation, key=key, bits=bits, passphrase=passphrase)
+
+    joined = await deferToThreadPool(reactor, reactor.getThreadPool(), prepare)
+    where, way = endpoints(joined.addresses, endpoint, reactor)[0]
+    await enrol_at(joined, where, way, reactor, suites=suites, groups=groups)
+    return joined
