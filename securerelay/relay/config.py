@@ -8,7 +8,7 @@ setting exists in one place, and what is not here is refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,9 +155,9 @@ class Policy:
         default_factory=lambda: {EVERYONE: frozenset({EVERYONE})}, metadata={"check": Allowed()}
     )
 
-    def may_invite(self, name: str) -> bool:
-        """Tell whether a peer may invite newcomers."""
-        return name in self.invite or EVERYONE in self.invite
+    def may_invite(self, name: str, roles: Collection[str] = ()) -> bool:
+        """Tell whether a peer may invite newcomers, by this policy or by a role it was invited with."""
+        return name in self.invite or EVERYONE in self.invite or "invite" in roles
 
     def may_see(self, name: str, other: str) -> bool:
         """Tell whether a peer may learn that another exists and is connected."""

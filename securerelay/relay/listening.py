@@ -8,49 +8,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
+    IAddress,
     IListeningPort,
-    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
     IReactorFDSet,
     IReadDescriptor,
     IStreamServerEndpoint,
 )
-from twisted.internet.protocol import Factory
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securerelay.errors import ConfigError, LocalError
 from securerelay.relay.config import Config
+from securerelay.relay.tls import OwnCertificate
 from securerelay.text import printable
 
 _EARLY = ("tcp:", "tcp4:", "tcp6:", "ssl:")
 """Endpoints that listen at once and leave nothing on disk."""
 
 
-@implementer(IOpenSSLServerConnectionCreator)
-class OwnCertificate:
-    """Makes TLS connections with whatever certificate is the relay's present one.
-
-    Attributes:
-        options: key, certificate and chain; replaced when they are renewed, which old connections
-            survive.
-    """
+@implementer(IProtocolFactory)
+class _Door:
+    """Stands where the ports are taken for the factory that there is not yet."""
 
     def __init__(self) -> None:
-        self.options: CertificateOptions | None = None
+        self.factory: IProtocolFactory | None = None
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Make one connection."""
-        if self.options is None:
-            raise RuntimeError("no certificate yet")
-        return SSL.Connection(self.options.getContext(), None)
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """Make a session; there is none before :meth:`Listeners.open`."""
+        return None if self.factory is None else self.factory.buildProtocol(addr)
+
+    def doStart(self) -> None:
+        """A port was taken."""
+
+    def doStop(self) -> None:
+        """A port was given back."""
 
 
 @dataclass(slots=True)
@@ -76,19 +75,16 @@ class Listeners:
     Args:
         reactor: what listens.
         config: says where.
-        factory: makes the sessions.
         certificate: for the endpoints inside TLS.
 
     Raises:
         ConfigError: if an endpoint string is none.
     """
 
-    def __init__(
-        self, reactor: IReactorFDSet, config: Config, factory: Factory, certificate: OwnCertificate
-    ):
+    def __init__(self, reactor: IReactorFDSet, config: Config, certificate: OwnCertificate):
         self._reactor = reactor
-        self._plain = factory
-        self._wrapped = TLSMemoryBIOFactory(certificate, False, factory)
+        self._door = _Door()
+        self._wrapped = TLSMemoryBIOFactory(certificate, False, self._door)
         self._wrapped.noisy = False
         self._listeners = [
             Listener(text, _parse(reactor, text), tls)
@@ -116,12 +112,16 @@ class Listeners:
                 if IReadDescriptor.providedBy(listener.port):
                     self._reactor.removeReader(listener.port)
 
-    async def open(self) -> None:
+    async def open(self, factory: IProtocolFactory) -> None:
         """Bind the rest and accept connections.
+
+        Args:
+            factory: makes the sessions.
 
         Raises:
             LocalError: if one cannot listen.
         """
+        self._door.factory = factory
         for listener in self._listeners:
             if listener.port is None:
                 try:
@@ -132,7 +132,7 @@ class Listeners:
                 self._reactor.addReader(listener.port)
 
     def _listen(self, listener: Listener) -> Deferred[IListeningPort]:
-        factory = self._wrapped if listener.tls else self._plain
+        factory = self._wrapped if listener.tls else self._door
         return maybeDeferred(listener.endpoint.listen, factory)
 
     async def close(self) -> None:

@@ -12,12 +12,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from securerelay.errors import ConfigError, LocalError
 from securerelay.relay.config import Config, Tls
-from securerelay.relay.listening import Listeners, OwnCertificate
+from securerelay.relay.listening import Listeners
+from securerelay.relay.tls import OwnCertificate
 
 
 def listeners(reactor: object, *listen: str, tls: tuple[str, ...] = ()) -> Listeners:
     config = Config(listen=listen, tls=Tls(listen=tls))
-    return Listeners(reactor, config, Factory(), OwnCertificate())  # type: ignore[arg-type]
+    return Listeners(reactor, config, OwnCertificate())  # type: ignore[arg-type]
 
 
 def test_tcp_ports_are_taken_at_once_and_the_rest_on_opening() -> None:
@@ -26,7 +27,7 @@ def test_tcp_ports_are_taken_at_once_and_the_rest_on_opening() -> None:
     places.take_ports()
     assert [server[0] for server in reactor.tcpServers] == [3000, 3001]
     assert reactor.unixServers == []
-    opened = Deferred.fromCoroutine(places.open())
+    opened = Deferred.fromCoroutine(places.open(Factory()))
     assert opened.called
     assert reactor.unixServers[0][0] == "/run/x.sock"
     assert places.first_port() == 3000
@@ -37,6 +38,7 @@ def test_an_endpoint_inside_tls_wraps_the_sessions() -> None:
     listeners(reactor, "tcp:3000", tls=("tcp:3001",)).take_ports()
     plain, wrapped = (server[1] for server in reactor.tcpServers)
     assert not isinstance(plain, TLSMemoryBIOFactory)
+    assert plain.buildProtocol(None) is None, "nobody is served before the relay is ready"
     assert isinstance(wrapped, TLSMemoryBIOFactory)
 
 
