@@ -111,7 +111,7 @@ class Invitations(Protocol):
 
         Raises:
             Refused: ``name-taken`` if a name ever enrolled is the same or looks like it; the
-                detail is that name.
+                detail is that name.  ``token-used`` if there is an invitation with this token.
         """
 
     def invitation(self, token: bytes) -> Deferred[InvitationRow | None]:

@@ -1,0 +1,135 @@
+"""Backups of the database, what it takes to use one, and a thorough check."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from securerelay.errors import StorageError
+from securerelay.store import database
+from securerelay.store.engine import FILE
+from securerelay.store.folder import FolderLock
+from securerelay.store.schema import migrate
+from securerelay.store.sql_mailboxes import fetch
+
+_EPOCH_BASE = 1_767_225_600
+"""2026-01-01 in Unix seconds, from which the epochs of restored stores are counted."""
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    """Copy a database page by page into a new file with mode 0600."""
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(sqlite3.connect(target)) as db:
+        source.backup(db)
+
+
+def backup(folder: Path, target: Path) -> None:
+    """Write a copy of the database as it is now, also while a relay uses it.
+
+    Args:
+        folder: the data folder.
+        target: a file that does not exist yet; it appears when it is complete.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    if target.exists():
+        raise StorageError(f"{target} exists: choose another name")
+    try:
+        part.unlink(missing_ok=True)
+        with contextlib.closing(database.connect(folder / FILE, readonly=True)) as db:
+            _copy(db, part)
+        database.settle(part, target)
+    except (OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {target}: {error}") from None
+
+
+def restore(source: Path, folder: Path) -> int:
+    """Make a backup the database of a folder that has none.
+
+    Whatever happened between the backup and now is not in it.  So that nothing of it can happen a
+    second time, tickets are dropped, open invitations are withdrawn, and the epoch rises above all
+    that were in use.
+
+    Args:
+        source: a backup; it is left as it is.
+        folder: the data folder; no relay may be running on it.
+
+    Returns:
+        The epoch of the restored store.
+
+    Raises:
+        StorageError: if the backup is damaged or of a newer version, or the folder has a database.
+    """
+    lock = FolderLock(folder)
+    lock.acquire()
+    path = folder / FILE
+    new = folder / (FILE + ".restored")
+    try:
+        if path.exists() or path.with_name(FILE + "-wal").exists():
+            raise StorageError(f"{path} exists: move it, and its -wal, out of the way first")
+        database.check(source)
+        new.unlink(missing_ok=True)
+        with contextlib.closing(database.connect(source, readonly=True)) as db:
+            _copy(db, new)
+        with contextlib.closing(database.connect(new)) as db:
+            migrate(db)
+            db.execute("DELETE FROM ticket")
+            db.execute("UPDATE invitation SET state = 'withdrawn' WHERE state = 'open'")
+            epoch = database.next_epoch(db, at_least=int(time.time()) - _EPOCH_BASE)
+        database.settle(new, path)
+        return epoch
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"cannot restore {source}: {error}") from None
+    finally:
+        lock.release()
+
+
+def examine(folder: Path) -> list[str]:
+    """Check everything that can be checked, and change nothing.
+
+    Args:
+        folder: the data folder; no relay may be running on it.
+
+    Returns:
+        What is wrong, a line each; empty if nothing is.
+
+    Raises:
+        StorageError: if there is no database of ours, or it is in use.
+    """
+    lock = FolderLock(folder)
+    lock.acquire()
+    try:
+        database.check(folder / FILE)
+        with contextlib.closing(database.connect(folder / FILE, readonly=True)) as db:
+            return _examine(db)
+    except sqlite3.Error as error:
+        return [f"the database does not read to its end: {error}"]
+    finally:
+        lock.release()
+
+
+def _examine(db: sqlite3.Connection) -> list[str]:
+    found = [str(row[0]) for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    for table, row, *_ in db.execute("PRAGMA foreign_key_check"):
+        found.append(f"row {row} of {table} refers to nothing")
+    for (peer,) in db.execute("SELECT DISTINCT peer FROM mail ORDER BY peer").fetchall():
+        after = 0
+        while True:
+            page, damaged = fetch(db, peer, after, 1000, 16 << 20)
+            found += [f"message {n} in the mailbox of {peer} is damaged" for n in damaged]
+            numbers = [message.n for message in page] + damaged
+            if not numbers:
+                break
+            after = max(numbers)
+    orphans = "SELECT count(*) FROM message WHERE id NOT IN (SELECT message FROM mail)"
+    (count,) = db.execute(orphans).fetchone()
+    if count:
+        found.append(f"{count} messages are in no mailbox")
+    return found
