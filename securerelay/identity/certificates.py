@@ -59,6 +59,13 @@ _CRITICAL = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     )
 )
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -124,15 +131,13 @@ def check(authority: rsa.RSAPublicKey, der: bytes, role: str) -> Certified:
     """
     if len(der) > MAX_SIZE:
         raise CertificateError(f"the certificate has {len(der)} bytes; at most {MAX_SIZE}")
-    certificate = _signed_by(authority, der)
+    _require_signature(authority, der)
     relay_id = primitives.sha256(primitives.spki(authority))
-    # Lazily parsed parts raise ValueError and relatives of it; all of them mean the same here.
+    # The parts are parsed when they are asked for.
     try:
-        return _profile(certificate, relay_id, der, role)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise CertificateError(
-            f"the certificate cannot be read: {printable(str(error), 80)}"
-        ) from None
+        return _profile(x509.load_der_x509_certificate(der), relay_id, der, role)
+    except _UNREADABLE as error:
+        raise CertificateError(f"the certificate cannot be read: {printable(str(error))}") from None
 
 
 def check_peer(authority: rsa.RSAPublicKey, der: bytes) -> PeerCertificate:
@@ -214,24 +219,24 @@ def check_enrolled(
     return peer
 
 
-def _signed_by(authority: rsa.RSAPublicKey, der: bytes) -> x509.Certificate:
-    """Parse a certificate and verify the authority's signature, before anyone looks inside."""
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        signature, signed = certificate.signature, certificate.tbs_certificate_bytes
-    except (ValueError, x509.InvalidVersion):
-        raise CertificateError("not an X.509 certificate in DER") from None
+def _require_signature(authority: rsa.RSAPublicKey, der: bytes) -> None:
+    """Verify the authority's signature, before a parser of certificates sees a byte.
+
+    Around what is signed there is only one way to write a certificate, so it can be taken apart by
+    lengths alone; and since nothing outside is free, nobody can write one certificate in two ways.
+    """
+    size = (authority.key_size + 7) // 8
+    head = b"\x30\x82" + max(len(der) - 4, 0).to_bytes(2, "big")
+    middle = _PSS_SHA384 + b"\x03\x82" + (size + 1).to_bytes(2, "big") + b"\0"
+    signed, signature = der[4 : -len(middle) - size], der[-size:]
+    _require(
+        der == head + signed + middle + signature,
+        "not a certificate in DER with RSA-PSS, SHA-384 and a salt of 48 bytes",
+    )
     try:
         authority.verify(signature, signed, primitives.PSS, hashes.SHA384())
     except InvalidSignature:
-        raise CertificateError(
-            "not signed by our authority with RSA-PSS, SHA-384 and a salt of 48 bytes"
-        ) from None
-    # The signature does not cover the algorithm's name outside; one certificate must have one form.
-    tail = _PSS_SHA384 + b"\x03\x82" + (len(signature) + 1).to_bytes(2, "big") + b"\0" + signature
-    if der[4:] != signed + tail:
-        raise CertificateError("the certificate names another signature algorithm")
-    return certificate
+        raise CertificateError("not signed by our authority") from None
 
 
 def _profile(certificate: x509.Certificate, relay_id: bytes, der: bytes, role: str) -> Certified:
