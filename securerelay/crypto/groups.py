@@ -53,9 +53,7 @@ def _x25519_shared(private: x25519.X25519PrivateKey, public: bytes) -> bytes:
         raise _bad("an X25519 share has 32 bytes")
     try:
         return private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
-    except (
-        ValueError
-    ) as error:  # the all-zero result of a point of low order (RFC 7748 section 6.1)
+    except ValueError as error:  # the result is all zero (RFC 7748 section 6.1)
         raise _bad("an X25519 share of low order") from error
 
 
@@ -188,7 +186,10 @@ class Rsa3072Oaep:
         if key is None or not primitives.is_strong_rsa(key, self.BITS, self.BITS):
             raise _bad("not an RSA key of 3072 bits with exponent 65537")
         secret = primitives.random_bytes(self.SECRET)
-        return key.encrypt(secret, self.PADDING), secret
+        try:
+            return key.encrypt(secret, self.PADDING), secret
+        except ValueError as error:  # an even modulus
+            raise _bad("not an RSA modulus") from error
 
 
 class _FiniteField:
