@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeGuard
 
 from securerelay.crypto import contexts
 from securerelay.errors import RemoteError
@@ -122,7 +122,7 @@ class ClientConnection(Link):
         self._resumption = done.secrets.resumption
         self.suite, self.group, self.session_id = done.suite, done.group, done.session_id
         self._establish(done.secrets.root, done.secrets.client, done.secrets.relay)
-        self._expects_welcome = True
+        self._config = replace(self._config, ticket=None)
         self._answer = bytearray()
         self._complete = _without_secrets(done)
         self._host.write(done.data)
@@ -157,17 +157,22 @@ class ClientConnection(Link):
             super().fail(error)
 
     def _finish(self, end: End) -> None:
-        self._initiator = None
+        self._initiator = self._exchange = None
         self._resumption = b""
         super()._finish(end)
 
     # --- records ---
 
+    def _control(self, kind: int, content: bytes) -> None:
+        if not self._takes_data and kind not in (Kind.WELCOME, Kind.ALERT):
+            raise RemoteError("protocol", "WELCOME comes first")
+        super()._control(kind, content)
+
     def _welcomed(self, content: bytes) -> None:
-        if not self._expects_welcome or self._complete is None:
+        if self._takes_data or self._complete is None:
             raise RemoteError("protocol", "a second WELCOME")
-        self._expects_welcome = False
         welcome = self._read_welcome(content, self._complete)
+        self._takes_data = True
         self._resumption = b""
         self._since = self._seconds()
         self.carried = 0
@@ -180,18 +185,23 @@ class ClientConnection(Link):
         except (ValueError, RecursionError) as error:
             raise RemoteError("protocol", "WELCOME is not JSON") from error
         time = said.get("time") if isinstance(said, dict) else None
-        if not isinstance(time, int):
+        if not _is_time(time):
             raise RemoteError("protocol", "WELCOME without a time")
         limits, log = said.get("limits", {}), said.get("log", {})
         tickets, certificate = said.get("tickets", []), said.get("certificate")
-        if not (isinstance(limits, dict) and isinstance(log, dict) and isinstance(tickets, list)):
+        if not (
+            isinstance(limits, dict)
+            and isinstance(log, dict)
+            and isinstance(tickets, list)
+            and isinstance(certificate, str | None)
+        ):
             raise RemoteError("protocol", "WELCOME of another form")
         return Welcome(
             time,
             tuple(self._read_ticket(row, complete) for row in tickets[:_MAX_TICKETS]),
             limits,
             log,
-            lines.decode(certificate) if isinstance(certificate, str) else None,
+            None if certificate is None else lines.decode(certificate),
             complete.resumed,
             complete.relay_name,
             self._rekeyed_at is not None,
@@ -201,7 +211,7 @@ class ClientConnection(Link):
         if not (isinstance(row, list) and len(row) == 2):
             raise RemoteError("protocol", "a ticket of another form")
         text, expiry = row
-        if not (isinstance(text, str) and text.isascii() and isinstance(expiry, int)):
+        if not (isinstance(text, str) and _is_time(expiry)):
             raise RemoteError("protocol", "a ticket of another form")
         ticket_id = lines.decode(text, hello.TICKET_SIZE)
         return ClientTicket(
@@ -213,7 +223,8 @@ class ClientConnection(Link):
         )
 
     def tick(self) -> None:
-        """Look at the age of the keys and begin a REKEY when it is time.  Call it now and then."""
+        """Look at the age of the keys, and ratchet or begin a REKEY when it is time."""
+        super().tick()
         if self.established and (
             self._seconds() - self._since >= REKEY_AFTER or self.carried >= REKEY_BYTES
         ):
@@ -225,7 +236,7 @@ class ClientConnection(Link):
         Returns:
             Whether it began; not while one is under way, nor within 60 s of the last.
         """
-        if not self.established or self._exchange or self._closing or self._sealer is None:
+        if not (self.established and self.may_send) or self._exchange or self._sealer is None:
             return False
         now = self._seconds()
         if self._rekeyed_at is not None and now - self._rekeyed_at < REKEY_INTERVAL:
@@ -235,6 +246,8 @@ class ClientConnection(Link):
         return True
 
     def _rekey_due(self) -> None:
+        if not self._takes_data:
+            raise RemoteError("protocol", "WELCOME comes first")
         self.rekey()
 
     def _rekeying(self) -> bool:
@@ -249,14 +262,19 @@ class ClientConnection(Link):
             raise RemoteError("protocol", "REKEY begins with the client")
         answered = self._exchange.answered(body, self._root, complete.relay_spki)
         signature = credential.sign(contexts.PEER_REKEY, answered.digest)
-        self._host.write(self._sealer.seal(Kind.REKEY, answered.done(signature)))
+        done = self._sealer.seal(Kind.REKEY, answered.done(signature))
         self._exchange = None
         self._rekeyed_at = self._seconds()
         self._root = answered.secrets.root
         self._resumption = answered.secrets.resumption
         self._sealer.install(answered.secrets.client)
         self._opener.install(answered.secrets.relay)
-        self._expects_welcome = True
+        self._takes_data = False
+        self._host.write(done)
+
+
+def _is_time(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def _without_secrets(done: ClientComplete) -> ClientComplete:

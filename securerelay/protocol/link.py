@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from securerelay.errors import RemoteError
 from securerelay.protocol.records import MAX_RECORDS, BrokenRecord, Kind, Opener, Sealer
@@ -35,10 +35,13 @@ ALERTS = frozenset(
 
 UPDATE_BURST = 16
 UPDATE_INTERVAL = 0.1
+UPDATE_AFTER = 600.0
+"""Seconds under one traffic secret after which a link ratchets by itself."""
 REKEY_INTERVAL = 60.0
 _REKEY_TOLERANCE = 5.0
 
 _REASON = re.compile(rb"[a-z0-9-]{1,32}")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,13 @@ class Link:
     __slots__ = (
         "_closing",
         "_end",
-        "_expects_welcome",
         "_opener",
+        "_ratcheted_at",
         "_rekeyed_at",
         "_root",
         "_sealer",
         "_seconds",
+        "_takes_data",
         "_update_credit",
         "_updated_at",
         "carried",
@@ -102,11 +106,12 @@ class Link:
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
         self._root: RekeyRoot | None = None
-        self._expects_welcome = False
+        self._takes_data = False
         self._end: End | None = None
         self._closing = False
         self._update_credit = float(UPDATE_BURST)
         self._updated_at = 0.0
+        self._ratcheted_at = float("-inf")
         self._rekeyed_at: float | None = None
         self.carried = 0
         self.suite = self.group = ""
@@ -117,25 +122,30 @@ class Link:
         """Whether the connection is over."""
         return self._end is not None
 
+    @property
+    def may_send(self) -> bool:
+        """Whether :meth:`send` may be called now."""
+        raise NotImplementedError
+
     def receive(self, data: bytes) -> None:
         """Take bytes from the transport; never raises."""
-        if self._end is not None:
-            return
+        if self._end is None:
+            self._guard(
+                self._receive_lines if self._opener is None else self._receive_records, data
+            )
+
+    def _guard(self, act: Callable[[_T], None], argument: _T) -> None:
+        """Do something on behalf of the other side; whatever goes wrong ends this connection."""
         try:
-            if self._opener is None:
-                self._receive_lines(data)
-            else:
-                self._receive_records(data)
+            act(argument)
         except RemoteError as error:
             self.fail(error)
         except Exception as error:  # a bug of ours: this connection ends, the others live on
-            self._broke(error)
+            self.alert("internal", type(error).__name__, error)
 
     def lost(self) -> None:
         """Say that the transport is gone: without a CLOSE before, that is a truncation."""
-        if self._end is None:
-            closed = self._closing
-            self._finish(End("closed" if closed else "truncated", "", closed, not closed))
+        self._finish(End("truncated", "", False, True))
 
     def send(self, data: bytes) -> None:
         """Send a stretch of the message stream; only while :attr:`may_send`.
@@ -144,15 +154,39 @@ class Link:
             data: any number of bytes but none.
         """
         assert self._sealer is not None, "not established"
+        assert self.may_send, "closing, or in the middle of a REKEY"
         records = self._sealer.seal_stream(data)
         self.carried += len(records)
         self._host.write(records)
 
-    def update(self) -> None:
-        """Ratchet our own direction: whoever steals the key later cannot read what went before."""
-        if self._sealer is not None and self._end is None and not self._rekeying():
-            self._host.write(self._sealer.seal(Kind.UPDATE, b""))
-            self._sealer.ratchet()
+    def update(self) -> bool:
+        """Ratchet our own direction: whoever steals the key later cannot read what went before.
+
+        Returns:
+            Whether it was done; not during a REKEY, nor within 100 ms of the last.
+        """
+        now = self._seconds()
+        if (
+            self._sealer is None
+            or not self.may_send
+            or self._rekeying()
+            or now - self._ratcheted_at < UPDATE_INTERVAL
+        ):
+            return False
+        self._ratcheted_at = now
+        record = self._sealer.seal(Kind.UPDATE, b"")
+        self._sealer.ratchet()
+        self._host.write(record)
+        return True
+
+    def tick(self) -> None:
+        """Look at the age of the keys, and renew them when it is time.  To be called often."""
+        if (
+            self._sealer is not None
+            and self._sealer.sequence
+            and self._seconds() - self._ratcheted_at >= UPDATE_AFTER
+        ):
+            self.update()
 
     def close(self, reason: str) -> None:
         """Begin an orderly end; the other side's CLOSE completes it.
@@ -221,13 +255,14 @@ class Link:
         self._root = root
         self._sealer = Sealer(self.suite, sends)
         self._opener = Opener(self.suite, receives)
+        self._ratcheted_at = self._seconds()
 
     def _receive_records(self, data: bytes) -> None:
         opener = self._opener
         assert opener is not None
         self.carried += len(data)
         for kind, content in opener.open_all(data):
-            if kind == 1 and not self._expects_welcome:
+            if kind == 1 and self._takes_data:
                 if not content:
                     raise RemoteError("protocol", "DATA without content")
                 self._host.data(content)
@@ -239,12 +274,11 @@ class Link:
             raise RemoteError("rekey-overdue", "too many records under one key")
 
     def _control(self, kind: int, content: bytes) -> None:
-        if self._expects_welcome and kind not in (Kind.WELCOME, Kind.ALERT):
-            raise RemoteError("protocol", "WELCOME comes first")
         if kind == Kind.UPDATE:
             self._updated(content)
         elif kind == Kind.REKEY:
-            self._rekey(content)
+            if not self._closing:  # else it crossed our CLOSE, and nothing new begins any more
+                self._rekey(content)
         elif kind == Kind.CLOSE:
             self._closed(content)
         elif kind == Kind.ALERT:
@@ -252,7 +286,7 @@ class Link:
         elif kind == Kind.WELCOME:
             self._welcomed(content)
         else:
-            raise RemoteError("protocol", f"a record of type {kind}")
+            raise RemoteError("protocol", f"a record of type {kind} here")
 
     def _updated(self, content: bytes) -> None:
         if content:
@@ -294,9 +328,6 @@ class Link:
             self._end = end
             self._sealer = self._opener = self._root = None
             self._host.ended(end)
-
-    def _broke(self, error: Exception) -> None:
-        self.alert("internal", f"{type(error).__name__}", error)
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:

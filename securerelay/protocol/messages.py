@@ -21,7 +21,8 @@ DEFAULT_LIMIT = 1 << 20
 _TAG = re.compile(rb"[A-Za-z0-9_-]{1,22}")
 _STREAM = re.compile(rb"[A-Za-z0-9_-]{22}")
 _WORD = re.compile(rb"[a-z0-9][a-z0-9.-]{0,63}")
-_NAME = re.compile(rb"@?[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
+_PEER = re.compile(rb"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
+_NAME = re.compile(rb"@?" + _PEER.pattern)
 
 
 class RelayVerbs(Protocol):
@@ -129,7 +130,7 @@ def _send(to: RelayVerbs, words: _Words, body: bytes) -> None:
     _, seq, name, ttl, flags, _ = words
     if flags != b"-" and flags != b"r":
         raise _bad("unknown flags")
-    if len(name) > 33 or _NAME.fullmatch(name) is None:
+    if _NAME.fullmatch(name) is None:
         raise _bad("not a name")
     to.send(number(seq), name, None if ttl == b"-" else number(ttl), flags == b"r", body)
 
@@ -168,13 +169,13 @@ def _client_listen(to: ClientVerbs, words: _Words, _: bytes) -> None:
 
 def _msg(to: ClientVerbs, words: _Words, body: bytes) -> None:
     _, n, sender, name, stream, seq, time, _ = words
-    if _NAME.fullmatch(sender) is None or _NAME.fullmatch(name) is None:
+    if _PEER.fullmatch(sender) is None or _NAME.fullmatch(name) is None:
         raise _bad("not a name")
     to.msg(number(n), sender, name, _matching(_STREAM, stream), number(seq), number(time), body)
 
 
 def _got(to: ClientVerbs, words: _Words, _: bytes) -> None:
-    to.got(number(words[1]), _matching(_NAME, words[2]), number(words[3]))
+    to.got(number(words[1]), _matching(_PEER, words[2]), number(words[3]))
 
 
 def _stopped(to: ClientVerbs, words: _Words, _: bytes) -> None:

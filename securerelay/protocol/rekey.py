@@ -39,7 +39,7 @@ def _read_share(body: bytes, kind: bytes) -> tuple[str, bytes, int]:
     name_end = 2 + int.from_bytes(body[1:2], "big")
     share_start = name_end + 2
     end = share_start + int.from_bytes(body[name_end:share_start], "big")
-    if end > len(body) or share_start > len(body):
+    if end > len(body):
         raise _protocol("REKEY cut short")
     return body[2:name_end].decode("latin-1"), body[share_start:end], end
 

@@ -154,10 +154,8 @@ class RelayConnection(Link):
     def _answered(self, advance: Callable[[Responder], Step]) -> None:
         if self._end is not None or self._responder is None:
             return
-        try:
-            self._do(advance(self._responder))
-        except RemoteError as error:
-            self.fail(error)
+        responder = self._responder
+        self._guard(lambda answer: self._do(answer(responder)), advance)
 
     def ticket_found(self, found: Resumption | None) -> None:
         """Answer ``find_ticket``; None means that it is unknown, and a full handshake follows."""
@@ -171,10 +169,10 @@ class RelayConnection(Link):
         """Answer ``sign``."""
         if self._exchange is None:
             self._answered(lambda responder: responder.signed(signature))
-        elif self._sealer is not None and self._root is not None:
+        elif self.may_send and self._sealer is not None and self._root is not None:
             body = self._exchange.answer(signature, self._root)
-            self._host.write(self._sealer.seal(Kind.REKEY, body))
             self._held = True
+            self._host.write(self._sealer.seal(Kind.REKEY, body))
 
     def welcome(self, content: Mapping[str, Any]) -> None:
         """Let the peer in, or go on after a REKEY.
@@ -189,6 +187,7 @@ class RelayConnection(Link):
         step = self._complete
         if step is not None:
             self._start(step)
+            self._takes_data = isinstance(step.peer, Authenticated)
         assert self._sealer is not None, "nobody to welcome"
         self._held = self._asked = False
         self._since = self._seconds()
@@ -208,11 +207,7 @@ class RelayConnection(Link):
         Args:
             code: ``revoked``, ``expired``, ``token-used``, ``shutdown`` or ``internal``.
         """
-        if self._end is None:
-            if self._complete is not None:
-                self._start(self._complete)
-                self._expects_welcome = True
-            self.alert(code)
+        self.alert(code)
 
     def _start(self, step: Complete) -> None:
         self._establish(step.secrets.root, step.secrets.relay, step.secrets.client)
@@ -220,20 +215,18 @@ class RelayConnection(Link):
         self.paused = False
 
     def _least_size(self) -> int:
-        return FIRST_SIZE if self._expects_welcome else 0
+        return 0 if self._takes_data and not self._held else FIRST_SIZE
 
     def timed_out(self) -> None:
         """Say that a deadline before the welcome passed."""
-        if not self.established:
+        if self._complete is not None:
+            self.alert("internal", "too slow to let a peer in")
+        elif not self.established:
             self.fail(RemoteError("timeout", "too slow"))
 
     def fail(self, error: RemoteError) -> None:
         """Answer a breach: an ERR line before CFIN has verified, then as every link does."""
-        if self._end is not None:
-            return
-        if self._complete is not None:
-            self.refuse("protocol" if error.code == "protocol" else "internal")
-        elif self._responder is not None:
+        if self._responder is not None:
             code = error.code if error.code in hello.ERROR_CODES else "auth-failed"
             self._host.write(hello.write_error(code))
             self._finish(End(code, error.detail, False, False))
@@ -241,24 +234,26 @@ class RelayConnection(Link):
             super().fail(error)
 
     def _finish(self, end: End) -> None:
-        self._responder = self._lines = self._complete = None
+        self._responder = self._lines = self._complete = self._exchange = None
         self.paused = False
         super()._finish(end)
 
     # --- records ---
 
     def close(self, reason: str) -> None:
-        """Begin an orderly end; in the middle of a REKEY there is no key to say it under."""
-        if self._held and self._end is None:
+        """Begin an orderly end; without a CLOSE while a REKEY waits for its WELCOME."""
+        if self._held:
             self._finish(End(reason, "during a REKEY", False, False))
         else:
             super().close(reason)
 
     def alert(self, code: str, detail: str = "", error: Exception | None = None) -> None:
-        """End the connection with an ALERT, without one in the middle of a REKEY."""
-        if self._held:
+        """End the connection with an ALERT, without one while a REKEY waits for DONE."""
+        if self._held and self._exchange is not None:
             self._finish(End(code, detail, False, False, error))
         else:
+            if self._complete is not None:  # who proved itself is told under its keys
+                self._start(self._complete)
             super().alert(code, detail, error)
 
     def ask_rekey(self) -> None:
@@ -269,7 +264,8 @@ class RelayConnection(Link):
             self._host.write(self._sealer.seal(Kind.ALERT, b"rekey-due"))
 
     def tick(self) -> None:
-        """Ask for a REKEY in time and end a session whose REKEY is overdue; to be called often."""
+        """As every link does; also ask for a REKEY in time, and end a session without one."""
+        super().tick()
         if self._sealer is None or self._opener is None:
             return
         age = self._seconds() - self._since
@@ -280,7 +276,7 @@ class RelayConnection(Link):
             self.ask_rekey()
 
     def _rekeying(self) -> bool:
-        return self._exchange is not None
+        return self._exchange is not None or self._held
 
     def _updated(self, content: bytes) -> None:
         # Only the client knows when a REKEY begins: an UPDATE of ours may cross its offer, but none
