@@ -42,6 +42,7 @@ class Network:
             iosim.FakeTransport(server, isServer=True),
             client,
             iosim.FakeTransport(client, isServer=False),
+            greet=False,
         )
         self.pumps.append(pump)
         return succeed(client)

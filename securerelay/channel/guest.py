@@ -134,6 +134,7 @@ class GuestConnection:
         self._done = done
         self._enrolling = guest.certificate is None
         self._late = False
+        self._problem: AuthenticationFailed | None = None
         self.connection = ClientConnection(guest.config(), self, seconds)
         self.pipe: Pipe | None = None
 
@@ -155,7 +156,11 @@ class GuestConnection:
     def welcome(self, welcome: Welcome) -> None:
         """See ClientHost."""
         if self._enrolling:
-            self._guest.enrolled(welcome.certificate)
+            try:
+                self._guest.enrolled(welcome.certificate)
+            except CertificateError as error:
+                self._problem = AuthenticationFailed(error.code, error.detail)
+                self.connection.lost()
         elif self.pipe is None:
             self.pipe = Pipe(self.connection, self._carrier)
             self._done(self.pipe)
@@ -177,6 +182,8 @@ class GuestConnection:
             self._done(self._explain(end))
 
     def _explain(self, end: End) -> SecureRelayError:
+        if self._problem is not None:
+            return self._problem
         if self._late:
             return ConnectError("the host of the channel did not answer in time")
         if end.by_peer and end.code in _SAID:

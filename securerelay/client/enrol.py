@@ -25,7 +25,13 @@ from securerelay.client.verdicts import JOINING, explain, explain_failure
 from securerelay.client.wire import ClientWire
 from securerelay.crypto import primitives
 from securerelay.crypto.groups import DEFAULT_GROUPS
-from securerelay.errors import CertificateError, ConnectError
+from securerelay.errors import (
+    AuthenticationFailed,
+    CertificateError,
+    ConnectError,
+    LocalError,
+    SecureRelayError,
+)
 from securerelay.identity import certificates, keyfile, profiles
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
@@ -64,6 +70,7 @@ class Joining:
         self._now = now
         self._ca_spki = b""
         self.ended: Deferred[End] = Deferred()
+        self.problem: SecureRelayError | None = None
 
     def wire(self) -> ClientWire:
         """Make the protocol that does it."""
@@ -98,14 +105,20 @@ class Joining:
 
     def welcomed(self, wire: ClientWire, welcome: Welcome) -> None:
         """The certificate came: keep it, if it is ours."""
-        if welcome.certificate is None or welcome.relay_name is None:
-            raise CertificateError("the relay sent no certificate")
-        self._profile.accept(
-            welcome.certificate,
-            ca_spki=self._ca_spki,
-            relay_name=welcome.relay_name,
-            now=self._today(),
-        )
+        try:
+            self._profile.accept(
+                welcome.certificate or b"",
+                ca_spki=self._ca_spki,
+                relay_name=welcome.relay_name or "",
+                now=self._today(),
+            )
+        except CertificateError as error:
+            detail = f"the relay sent a certificate that is not for us: {error.detail}"
+            self.problem = AuthenticationFailed(error.code, detail)
+        except LocalError as error:
+            self.problem = error
+        if self.problem is not None:
+            wire.abort()
 
     def lost(self, wire: ClientWire, end: End) -> None:
         """The connection is over."""
@@ -133,7 +146,7 @@ async def enrol_at(
         end = await joining.ended
         if profile.enrolled:
             return
-        problem = explain(end, where, JOINING)
+        problem = joining.problem or explain(end, where, JOINING)
         if not isinstance(problem, ConnectError) or attempt == ATTEMPTS - 1:
             raise problem
         await deferLater(clock, pause)

@@ -207,7 +207,8 @@ class Link:
             elif attempts > 1:
                 self._waiters.append((waiter, attempts - 1))
             else:
-                waiter.errback(error)
+                # Not at once: whoever hears of it may stop the service that is about to hear too.
+                self._clock.callLater(0, _tell, waiter, error)
 
     # -- Owner of the wires
 
@@ -272,6 +273,11 @@ class Link:
 
     def _not_renewed(self, failure: Failure) -> None:
         self._log.warn("the certificate was not renewed: {error}", error=failure.value)
+
+
+def _tell(waiter: Deferred[None], error: SecureRelayError) -> None:
+    if not waiter.called:
+        waiter.errback(error)
 
 
 @implementer(IStreamClientEndpoint)

@@ -12,7 +12,7 @@ from securerelay.channel.pipe import Pipe
 from securerelay.crypto.groups import DEFAULT_GROUPS
 from securerelay.identity.authority import Authority
 from securerelay.identity.invitation import Invitation
-from tests.protocol.ends import rsa_key
+from tests.keys import rsa_key
 
 NOW = 1_800_000_000.0
 HOST_KEY, GUEST_KEY, OTHER_KEY, CA_KEY, OTHER_CA_KEY = range(5)
@@ -21,7 +21,7 @@ HOST_KEY, GUEST_KEY, OTHER_KEY, CA_KEY, OTHER_CA_KEY = range(5)
 @cache
 def authority(index: int = CA_KEY) -> Authority:
     now = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)
-    return Authority.from_key(rsa_key(index), now)
+    return Authority.from_key(rsa_key(index=index), now)
 
 
 def make_host(
@@ -31,11 +31,16 @@ def make_host(
     now: Callable[[], float] = lambda: NOW,
 ) -> Host:
     return Host(
-        authority(ca), rsa_key(HOST_KEY), ("localhost", 1), established, groups=groups, now=now
+        authority(ca),
+        rsa_key(index=HOST_KEY),
+        ("localhost", 1),
+        established,
+        groups=groups,
+        now=now,
     )
 
 
 def make_guest(
     invitation: Invitation, key: int = GUEST_KEY, groups: tuple[str, ...] = DEFAULT_GROUPS
 ) -> Guest:
-    return Guest(invitation, rsa_key(key), groups=groups, now=lambda: NOW)
+    return Guest(invitation, rsa_key(index=key), groups=groups, now=lambda: NOW)
