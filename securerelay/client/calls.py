@@ -38,8 +38,9 @@ class Event:
     """Something that happened without being asked for.
 
     Attributes:
-        kind: ``presence``, ... as the relay names it; ``receipt`` and ``refused`` for messages sent
-            earlier; ``connected`` and ``disconnected`` for this client's own connection.
+        kind: ``presence``, ``expired``, ... as the relay names it; ``receipt`` and ``refused`` for
+            messages sent earlier; ``connected`` and ``disconnected`` for this client's own
+            connection.
         data: what the event tells.
     """
 

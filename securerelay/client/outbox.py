@@ -342,6 +342,13 @@ class Outbox:
         elif (entry := self._flight.get(seq)) is not None:
             entry.delivered = time
 
+    def expired(self, seq: int) -> None:
+        """A message's time ran out before a recipient had acknowledged it."""
+        entry = self._receipts.pop(seq, None)
+        if entry is not None and entry.done is not None:
+            done, entry.done = entry.done, None
+            done.errback(Refused("expired", f"{entry.to.decode()} did not come for the message"))
+
     @property
     def must_reopen(self) -> bool:
         """Whether the stream is spent and nothing of it awaits a verdict any more."""

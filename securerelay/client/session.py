@@ -47,7 +47,7 @@ class Session:
         self._control: list[bytes] = []
         self._pong: bytes | None = None
         self._stream_said = False
-        self._listening = False
+        self._listening = self._served = False
         self._acked = 0
         self._again: IDelayedCall | None = None
         self._readers: list[Events] = []
@@ -67,7 +67,7 @@ class Session:
             limits: as in WELCOME.
         """
         self._connection = connection
-        self._stream_said = False
+        self._stream_said = self._served = False
         self._acked = 0
         limit = limits.get("message")
         if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
@@ -111,7 +111,7 @@ class Session:
             out.append(messages.pong(self._pong))
             self._pong = None
         out += self.calls.take()
-        if self.inbox.acked > self._acked:
+        if self._served and self.inbox.acked > self._acked:
             self._acked = self.inbox.acked
             out.append(messages.ack(self._acked))
         if self.outbox.wants_stream and not self._stream_said:
@@ -193,7 +193,10 @@ class Session:
             self.wake()
 
     def listen(self, first: int, last: int) -> None:
-        """The relay serves our mailbox from now on."""
+        """The relay serves our mailbox from now on; before, it takes no ACK."""
+        self._served = True
+        if self.inbox.acked:
+            self.wake()
 
     def msg(
         self,
@@ -234,4 +237,7 @@ class Session:
 
     def event(self, kind: bytes, body: bytes) -> None:
         """Something happened at the relay."""
-        self.tell(Event(kind.decode("ascii", "replace"), read_json(body)))
+        event = Event(kind.decode("ascii", "replace"), read_json(body))
+        if event.kind == "expired" and isinstance(seq := event.data.get("seq"), int):
+            self.outbox.expired(seq)
+        self.tell(event)

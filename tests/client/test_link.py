@@ -52,6 +52,19 @@ def test_a_listener_goes_on_after_a_reconnection_and_sees_each_message_once(conn
     assert (1,) in connected.relay.verbs("ack")
 
 
+def test_an_acknowledgement_waits_for_the_relay_to_serve_the_mailbox_again(connected):
+    messages = connected.client.listen()
+    connected.relay.deliver(b"one")
+    first = connected.after(messages.next())
+    connected.network.cut()
+    first.ack()
+    connected.run(5)
+    heard = [said[0] for said in connected.relay.said]
+    data = [at for at, what in enumerate(heard) if what == "data"]
+    assert heard[-1] == "ack"
+    assert heard.index("ack") - 1 in data, "in a write of its own, behind the answer to LISTEN"
+
+
 def test_a_ticket_is_gone_from_the_disk_before_it_is_used(connected):
     connected.network.cut()
     left = []

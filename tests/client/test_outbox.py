@@ -201,6 +201,21 @@ def test_a_receipt_that_comes_before_the_acceptance_counts_too():
     assert answer.delivered == 99
 
 
+def test_a_message_whose_time_ran_out_is_not_waited_for_any_longer():
+    outbox = box()
+    one = entry(until_delivered=True)
+    waiting = one.done
+    outbox.add(one)
+    outbox.opening()
+    outbox.take(1000)
+    outbox.ok(1)
+    outbox.expired(1)
+    outbox.expired(1)
+    refused = result(waiting)
+    assert isinstance(refused, Refused)
+    assert refused.code == "expired"
+
+
 def test_a_spent_stream_is_followed_by_a_new_one_with_what_was_not_accepted():
     outbox = box()
     add(outbox, 4)
