@@ -111,11 +111,9 @@ def make_private_folder(path: pathlib.Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
         sync_folder(path.parent)
-    except FileExistsError:
+    except OSError as error:
         if path.is_dir():
             return False
-        raise LocalError(f"{path} is no folder") from None
-    except OSError as error:
         raise LocalError(f"cannot make the folder {path}: {error.strerror}") from None
     return True
 

@@ -5,6 +5,7 @@ Its key is all of its state.  What was issued, to whom and what is revoked is ke
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import re
@@ -177,7 +178,9 @@ class Authority:
             _builder(first, self._subject, public, now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(certificates.KEY_USAGE, critical=True)
-            .add_extension(x509.ExtendedKeyUsage((ExtendedKeyUsageOID.SERVER_AUTH,)), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage((ExtendedKeyUsageOID.SERVER_AUTH,)), critical=False
+            )
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
@@ -245,10 +248,10 @@ def _strong(spki: bytes) -> rsa.RSAPublicKey:
 
 def _host(host: str) -> x509.GeneralName:
     """Turn a host into an alternative name: an IP address never into a DNS name, no wildcards."""
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    # An address with a zone ("%eth0") means something on one machine alone.
+    if "%" not in host:
+        with contextlib.suppress(ValueError):
+            return x509.IPAddress(ipaddress.ip_address(host))
     # The last label of a host name has a letter: 1.2.3 and 0x7f.1 are addresses to some programs.
     if not _HOST.fullmatch(host) or not re.search(r"(?:^|\.)[a-z](?:[a-z0-9-]*)\Z", host):
         raise LocalError(f"{host!a} is neither a host name in lower case nor an IP address")

@@ -54,7 +54,10 @@ def parse_address(text: str) -> tuple[str, int]:
     host, port = match[1], int(match[2])
     if host[0] == "[":
         host = host[1:-1]
-        ipaddress.IPv6Address(host)
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError("the host is no IPv6 address") from None
     elif not _HOST_NAME.fullmatch(host):
         raise ValueError("the host is neither a host name nor an IP address")
     if port > 0xFFFF:
