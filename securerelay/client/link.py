@@ -245,11 +245,14 @@ class Link:
         """See :class:`~securerelay.client.wire.Owner`."""
         welcomed, self._welcome, self._wire = self._welcome is not None, None, None
         self._session.end()
-        if end.by_peer and not end.orderly and end.code in FINAL and self._error is None:
-            self._give_up(explain(end, self._where()))
-        elif not welcomed and self._error is None and not self._ticketed:
-            self.failed(explain(end, self._where()), end.by_peer and end.code in PASSING)
-        # A ticket that was refused is used up: the next attempt proves itself by certificate.
+        # A ticket that was refused, as one of a certificate that was replaced, is used up and says
+        # nothing about us: the next attempt, or the one after, proves itself by certificate.
+        judged = welcomed or not self._ticketed
+        if self._error is None and judged:
+            if end.by_peer and not end.orderly and end.code in FINAL:
+                self._give_up(explain(end, self._where()))
+            elif not welcomed:
+                self.failed(explain(end, self._where()), end.by_peer and end.code in PASSING)
         if self._wire_gone is not None and not self._wire_gone.called:
             self._wire_gone.callback(None)
 

@@ -103,7 +103,10 @@ class ProfileIdentity:
         text = reply.get("certificate")
         if not isinstance(text, str):
             raise RemoteError("protocol", "cert.renew answered without a certificate")
+        before = self._profile.certificate
         self._profile.save_certificate(lines.decode(text), now=self._today())
+        if self._profile.certificate != before:
+            self.keep_tickets(())  # They died with the certificate that brought them.
 
 
 def endpoints(

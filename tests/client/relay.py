@@ -78,6 +78,7 @@ class Relay:
         )
         self.refusal: str | None = None
         self.lose_certificate = 0
+        self.ticket_refusal: str | None = None
         self.silent = False
         self.limits: dict[str, typing.Any] = {}
 
@@ -152,8 +153,9 @@ class Session(Protocol):
         self.connection.signed(primitives.sign_pss(rsa_key(index=RELAY_KEY), context, digest))
 
     def authenticated(self, peer: Authenticated) -> None:
-        if self.relay.refusal is not None:
-            self.connection.refuse(self.relay.refusal)
+        refusal = self.relay.ticket_refusal if peer.resumed else self.relay.refusal
+        if refusal is not None:
+            self.connection.refuse(refusal)
             return
         self.peer = peer
         self.relay.resumed.append(peer.resumed)

@@ -91,6 +91,14 @@ def test_a_ticket_that_the_relay_does_not_like_costs_one_more_connection_and_no_
     assert connected.relay.resumed == [False, False]
 
 
+def test_tickets_of_a_certificate_that_was_replaced_do_not_end_the_client(connected):
+    connected.relay.ticket_refusal = "revoked"
+    connected.network.cut()
+    connected.run(10)
+    assert connected.client.is_connected
+    assert connected.relay.resumed == [False, False]
+
+
 def test_nobody_at_the_address_is_told_at_once(world):
     world.network.factory = None
     refused = connecting(world)
@@ -272,6 +280,7 @@ def test_a_certificate_is_renewed_in_a_full_session_at_two_thirds_of_its_life(wo
     assert world.relay.resumed == [False, False], "a ticket would not do for this"
     assert len(renewed) == 1
     assert Profile.open(world.profile.path).certificate == renewed[0]
+    assert world.profile._tickets() == [], "they died with the old certificate"
     assert world.client.is_connected
 
 
