@@ -8,7 +8,7 @@ it does neither.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from securerelay.store.faults import explain
 from securerelay.store.folder import Ballast, FolderLock
 from securerelay.store.interface import StorageFull, StorageStopped
 from securerelay.store.lane import Lane, NewLane
-from securerelay.store.rows import Durability
-from securerelay.store.sql_mailboxes import Numbers
+from securerelay.store.ledger import Ledger
+from securerelay.store.rows import Append, Durability, Refuse, Verdict
 from securerelay.store.writer import Answers, Change, Work, Writer
 
 T = TypeVar("T")
@@ -53,12 +53,9 @@ class Engine:
             ``reactor.callFromThread``.
         lane: makes the lanes.
         lock: the folder's lock, already held or not.
+        ledger: what the writing lane remembers.
         failpoint: called with the name of each place where a test may want the process to die.
         on_stop: called once, in the reactor thread, if the disk fails.
-
-    Attributes:
-        folder: the data folder.
-        numbers: those given out in this epoch; for work in the writing lane.
     """
 
     def __init__(
@@ -67,14 +64,15 @@ class Engine:
         call: Call,
         lane: NewLane,
         lock: FolderLock,
+        ledger: Ledger,
         failpoint: Callable[[str], None],
         on_stop: Callable[[StorageStopped], None],
     ) -> None:
         self.folder = folder
-        self.numbers = Numbers(0)
         self._call = call
         self._new_lane = lane
         self._lock = lock
+        self._ledger = ledger
         self._failpoint = failpoint
         self._on_stop = on_stop
         self._waiting = 0
@@ -117,9 +115,9 @@ class Engine:
         except BaseException:
             self._lock.release()
             raise
-        self.numbers = Numbers(epoch)
+        self._ledger.epoch = epoch
         ballast = Ballast(self.folder)
-        writer = Writer(db, self.folder, ballast, self.numbers.settle, self._failpoint)
+        writer = Writer(db, self.folder, ballast, self._ledger, self._failpoint)
         durability = Durability(epoch, True, f"sqlite {sqlite3.sqlite_version}", created)
         return _Opened(db, reader, writer, durability)
 
@@ -151,14 +149,21 @@ class Engine:
         reading.end(read)
         return answer
 
-    def write(self, work: Work, *, frees: bool = False, size: int = 0) -> Deferred[Any]:
-        """Have a change made; arguments as in :class:`~securerelay.store.writer.Change`."""
-        if self._writing is None:
-            return fail(StorageStopped("the store is closed"))
+    def write(self, work: Work, *, frees: bool = False) -> Deferred[Any]:
+        """Have a change made; ``frees`` says that it makes room."""
+        return self._put(Change(work, Deferred(), frees))
+
+    def append(self, items: Sequence[Append | Refuse]) -> Deferred[list[Verdict]]:
+        """Have messages and refusals appended."""
+        size = sum(len(item.body) for item in items if isinstance(item, Append))
         if size and self._waiting + size > _MOST_WAITING:
             return fail(StorageFull("too much is waiting for the disk"))
-        self._waiting += size
-        change = Change(work, Deferred(), frees, size)
+        return self._put(Change(_nothing, Deferred(), size=size, items=items))
+
+    def _put(self, change: Change) -> Deferred[Any]:
+        if self._writing is None:
+            return fail(StorageStopped("the store is closed"))
+        self._waiting += change.size
         self._writing.put(change)
         return change.answer
 
@@ -206,5 +211,5 @@ def _fire(answer: Deferred[Any], result: Any) -> None:
         answer.callback(result)
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nothing is left to do."""

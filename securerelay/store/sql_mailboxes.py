@@ -3,9 +3,6 @@
 One row of ``message`` holds a body, and a row of ``mail`` stands for it in each mailbox.  Most
 messages have one recipient; only rows that share a body are looked up the other way round before it
 is deleted.
-
-Rows are inserted many to a statement: each step of a statement lets go of Python's lock and must
-get it back from a busy reactor thread, which is what costs time.
 """
 
 # ruff: noqa: D103 - securerelay.store.interface documents what each operation does.
@@ -16,6 +13,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 
+from securerelay.store.ledger import Key, Ledger, Position
 from securerelay.store.rows import (
     Accepted,
     Acked,
@@ -30,8 +28,9 @@ from securerelay.store.rows import (
     Usage,
     Verdict,
 )
+from securerelay.store.sql_insert import insert
 from securerelay.store.sql_rooms import room_version
-from securerelay.store.sql_streams import Position, keep_receipts, move, position
+from securerelay.store.sql_streams import keep_receipts, move
 
 _ACCEPTED = Accepted()
 _GAP = Rejected("gap")
@@ -40,103 +39,64 @@ _ROOM_CHANGED = Rejected("room-changed")
 _BUSY = Rejected("busy")
 
 
-class Numbers:
-    """The highest number given out in each mailbox, so that none is given twice.
-
-    Args:
-        epoch: numbers begin above ``epoch << 32``.
-    """
-
-    def __init__(self, epoch: int) -> None:
-        self._floor = epoch << 32
-        self._highest: dict[str, int] = {}
-        self._fresh: dict[str, int] = {}
-
-    def rise(self, recipients: Sequence[tuple[str, int]]) -> bool:
-        """Take numbers, unless one of them does not rise."""
-        fresh, highest, floor = self._fresh, self._highest, self._floor
-        for peer, n in recipients:
-            if n <= (fresh.get(peer) or highest.get(peer, floor)):
-                return False
-        fresh.update(recipients)
-        return True
-
-    def settle(self, committed: bool) -> None:
-        """Keep what was taken in a transaction, or give it back."""
-        if committed:
-            self._highest.update(self._fresh)
-        self._fresh.clear()
-
-
 def _checksum(sender: str, to: str, stream: str, seq: int, time: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(f"{sender} {to} {stream} {seq} {time}".encode()))
 
 
 def append(
-    db: sqlite3.Connection, numbers: Numbers, batch: Sequence[Append | Refuse]
+    db: sqlite3.Connection, ledger: Ledger, batch: Sequence[Append | Refuse]
 ) -> list[Verdict]:
     """Store a batch; everything is judged before anything is written."""
-    (last_id,) = db.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
-    positions: dict[tuple[str, str], Position | None] = {}
+    places: dict[Key, Position] = {}
     verdicts: list[Verdict] = []
     messages: list[object] = []
     mail: list[object] = []
     for item in batch:
         key = item.sender, item.stream
-        if key not in positions:
-            positions[key] = position(db, key)
-        verdict = _judge(db, item, positions[key], numbers)
+        place = places.get(key) or ledger.stream(db, key)
+        if place is None:
+            verdicts.append(_NEW_STREAM)
+            continue
+        places[key] = place
+        verdict = _judge(db, ledger, item, key, place)
         verdicts.append(verdict)
         if verdict is not _ACCEPTED or not isinstance(item, Append) or not item.recipients:
             continue
         sender, stream, seq, to, recipients, time, expiry, receipt, body, _, _ = item
-        last_id += 1
+        message = ledger.next_message(db)
         checksum = _checksum(sender, to, stream, seq, time, body)
-        messages += (last_id, to, stream, seq, time, checksum, body)
+        messages += (message, to, stream, seq, time, checksum, body)
         shared = len(recipients) > 1
         for peer, n in recipients:
-            mail += (peer, n, last_id, shared, receipt, sender, len(body), expiry)
-    _insert(db, "message", 7, messages)
-    _insert(db, "mail", 8, mail)
-    move(db, positions)
+            mail += (peer, n, message, shared, receipt, sender, len(body), expiry)
+    insert(db, "message", 7, messages)
+    insert(db, "mail", 8, mail)
+    move(db, places)
     return verdicts
 
 
 def _judge(
-    db: sqlite3.Connection, item: Append | Refuse, place: Position | None, numbers: Numbers
+    db: sqlite3.Connection, ledger: Ledger, item: Append | Refuse, key: Key, place: Position
 ) -> Verdict:
     """Decide on an item, and move its stream on if it is accepted."""
-    if place is None:
-        return _NEW_STREAM
     seq = item.seq
     if seq <= place.last:
-        return Duplicate(place.refusal(db, seq))
+        return Duplicate(ledger.refusal(db, key, seq))
     if place.last != (seq - 1 if item.after is None else item.after):
         return _GAP
     if isinstance(item, Refuse):
-        if not place.may_refuse(db):
+        if not ledger.refuse(db, key, place, seq, item.code):
             return _NEW_STREAM
-        place.refused[seq] = item.code
     else:
         if item.room_version is not None and item.room_version != room_version(db, item.to):
             return _ROOM_CHANGED
-        if not numbers.rise(item.recipients):
+        if not ledger.rise(item.recipients):
             return _BUSY
     place.last = seq
+    place.moved = True
     if item.time > place.used:
         place.used = item.time
     return _ACCEPTED
-
-
-def _insert(db: sqlite3.Connection, table: str, width: int, values: list[object]) -> None:
-    """Insert rows given as one flat list, in few statements of few different lengths."""
-    done, rows = 0, len(values) // width
-    for many in (64, 8, 1):
-        while rows - done >= many:
-            marks = ",".join(["(" + ",".join("?" * width) + ")"] * many)
-            part = values[done * width : (done + many) * width]
-            db.execute(f"INSERT INTO {table} VALUES {marks}", part)  # noqa: S608 - constants
-            done += many
 
 
 def fetch(

@@ -7,14 +7,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from securerelay.store.interface import KEPT, MAX_REFUSALS
+from securerelay.store.interface import KEPT
+from securerelay.store.ledger import Key, Ledger, Position
 from securerelay.store.rows import Receipt, StreamRow
+from securerelay.store.sql_insert import insert
 
 
 def open_stream(
-    db: sqlite3.Connection, sender: str, stream: str, answered: int, now: int
+    db: sqlite3.Connection, ledger: Ledger, sender: str, stream: str, answered: int, now: int
 ) -> StreamRow:
     key = sender, stream
+    ledger.forget_stream(key)
     row = db.execute("SELECT last FROM stream WHERE sender = ? AND stream = ?", key).fetchone()
     if row is None:
         if answered:
@@ -45,61 +48,20 @@ def open_stream(
     )
 
 
-class Position:
-    """Where one stream stands in the middle of a batch.
-
-    Attributes:
-        last: the last consumed seq.
-        used: when it was used.
-        refused: the refusals made in this batch.
-    """
-
-    __slots__ = ("_before", "_key", "last", "refused", "used")
-
-    def __init__(self, key: tuple[str, str], last: int, used: int) -> None:
-        self._key = key
-        self._before = -1
-        self.last = last
-        self.used = used
-        self.refused: dict[int, str] = {}
-
-    def refusal(self, db: sqlite3.Connection, seq: int) -> str | None:
-        """Find the code with which a consumed seq was refused."""
-        if seq in self.refused:
-            return self.refused[seq]
-        row = db.execute(
-            "SELECT code FROM refusal WHERE sender = ? AND stream = ? AND seq = ?",
-            (*self._key, seq),
-        ).fetchone()
-        return None if row is None else str(row[0])
-
-    def may_refuse(self, db: sqlite3.Connection) -> bool:
-        """Tell whether one more refusal can be remembered."""
-        if self._before < 0:
-            query = "SELECT count(*) FROM refusal WHERE sender = ? AND stream = ?"
-            (self._before,) = db.execute(query, self._key).fetchone()
-        return self._before + len(self.refused) < MAX_REFUSALS
-
-
-def position(db: sqlite3.Connection, key: tuple[str, str]) -> Position | None:
-    """Look up where a stream stands; None if there is none."""
-    query = "SELECT last, used FROM stream WHERE sender = ? AND stream = ?"
-    row = db.execute(query, key).fetchone()
-    return None if row is None else Position(key, *row)
-
-
-def move(db: sqlite3.Connection, positions: dict[tuple[str, str], Position | None]) -> None:
+def move(db: sqlite3.Connection, places: dict[Key, Position]) -> None:
     """Write down where streams stand after a batch."""
-    moved = [(place.last, place.used, *key) for key, place in positions.items() if place]
-    db.executemany("UPDATE stream SET last = ?, used = ? WHERE sender = ? AND stream = ?", moved)
-    refused = [
-        (*key, seq, code)
-        for key, place in positions.items()
-        if place
-        for seq, code in place.refused.items()
-    ]
-    if refused:
-        db.executemany("INSERT INTO refusal VALUES (?, ?, ?, ?)", refused)
+    moved: list[object] = []
+    refused: list[object] = []
+    for key, place in places.items():
+        if place.moved:
+            moved += (*key, place.last, place.used)
+            place.moved = False
+        for seq, code in place.refused.items():
+            refused += (*key, seq, code)
+        place.refused.clear()
+    upsert = "ON CONFLICT (sender, stream) DO UPDATE SET last = excluded.last, used = excluded.used"
+    insert(db, "stream", 4, moved, upsert)
+    insert(db, "refusal", 4, refused)
 
 
 def keep_receipts(db: sqlite3.Connection, receipts: Iterable[Receipt]) -> None:
@@ -119,6 +81,7 @@ def forget_receipts(db: sqlite3.Connection, receipts: Iterable[Receipt]) -> None
     )
 
 
-def forget_streams(db: sqlite3.Connection, now: int) -> None:
+def forget_streams(db: sqlite3.Connection, ledger: Ledger, now: int) -> None:
     """Delete the streams that were long unused, and with them what belongs to them."""
+    ledger.forget_streams()
     db.execute("DELETE FROM stream WHERE used + ? <= ?", (KEPT, now))

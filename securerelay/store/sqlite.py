@@ -24,6 +24,7 @@ from securerelay.store.engine import Call, Engine
 from securerelay.store.folder import FolderLock
 from securerelay.store.interface import StorageStopped, Store
 from securerelay.store.lane import NewLane, ThreadLane
+from securerelay.store.ledger import Ledger
 from securerelay.store.rows import (
     Acked,
     Append,
@@ -80,7 +81,8 @@ class SqliteStore:
     ) -> None:
         self._tickets = sql_tickets.Tickets(wrap_key)
         lock = FolderLock(folder) if lock is None else lock
-        self._engine = Engine(folder, call, lane, lock, failpoint, on_stop)
+        self._ledger = Ledger()
+        self._engine = Engine(folder, call, lane, lock, self._ledger, failpoint, on_stop)
         self._write = self._engine.write
         self._read = self._engine.read
 
@@ -156,13 +158,12 @@ class SqliteStore:
     # Streams and mailboxes.
 
     def stream_open(self, sender: str, stream: str, answered: int, now: int) -> Deferred[StreamRow]:
-        return self._write(lambda db: sql_streams.open_stream(db, sender, stream, answered, now))
+        return self._write(
+            lambda db: sql_streams.open_stream(db, self._ledger, sender, stream, answered, now)
+        )
 
     def append(self, batch: Sequence[Append | Refuse]) -> Deferred[list[Verdict]]:
-        size = sum(len(item.body) for item in batch if isinstance(item, Append))
-        return self._write(
-            lambda db: sql_mailboxes.append(db, self._engine.numbers, batch), size=size
-        )
+        return self._engine.append(batch)
 
     def fetch(
         self, peer: str, after: int, max_messages: int, max_bytes: int
@@ -195,7 +196,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             sql_tickets.forget_tickets(db, now)
             sql_enrolment.forget_invitations(db, now)
-            sql_streams.forget_streams(db, now)
+            sql_streams.forget_streams(db, self._ledger, now)
 
         return self._write(work, frees=True)
 
