@@ -52,6 +52,7 @@ class Cost:
 
 
 DEFAULT_COST = Cost()
+"""What new containers cost; tests lower it."""
 
 
 def is_wrapped(data: bytes) -> bool:
@@ -59,17 +60,18 @@ def is_wrapped(data: bytes) -> bool:
     return data.lstrip().startswith(_BEGIN)
 
 
-def wrap(secret: bytes, passphrase: bytes, cost: Cost = DEFAULT_COST) -> bytes:
+def wrap(secret: bytes, passphrase: bytes, cost: Cost | None = None) -> bytes:
     """Put a secret under a passphrase.
 
     Args:
         secret: any bytes.
         passphrase: not empty.
-        cost: of one try.
+        cost: of one try; None for :data:`DEFAULT_COST`.
 
     Returns:
         Lines of text for a file.
     """
+    cost = cost or DEFAULT_COST
     if not passphrase or not cost.bearable():
         raise ValueError("a passphrase is not empty, and its cost is bounded")
     salt, nonce = primitives.random_bytes(16), primitives.random_bytes(primitives.NONCE_SIZE)

@@ -17,7 +17,6 @@ from securerelay.crypto import primitives
 from securerelay.errors import KeyFileError, WrongPassphrase
 from securerelay.identity import container
 from securerelay.identity.certificates import LARGEST_KEY, SMALLEST_KEY
-from securerelay.identity.container import DEFAULT_COST, Cost
 
 KEY_SIZES = (2048, 3072, 4096)
 """The sizes in bits of keys that we make."""
@@ -65,7 +64,6 @@ def save_key(
     passphrase: bytes | None = None,
     *,
     replace: bool = True,
-    cost: Cost = DEFAULT_COST,
 ) -> None:
     """Write a key to a file that only its owner can read.
 
@@ -74,7 +72,6 @@ def save_key(
         key: the key.
         passphrase: protects it; None to write it plain.
         replace: whether a file of that name may be replaced.
-        cost: of one try of the passphrase.
 
     Raises:
         LocalError: if the file cannot be written.
@@ -82,8 +79,7 @@ def save_key(
     if passphrase is None:
         files.write_private(path, to_pem(key), replace=replace)
     else:
-        wrapped = container.wrap(to_der(key), passphrase, cost)
-        files.write_private(path, wrapped, replace=replace)
+        files.write_private(path, container.wrap(to_der(key), passphrase), replace=replace)
 
 
 def load_key(path: pathlib.Path, passphrase: bytes | None = None) -> rsa.RSAPrivateKey:

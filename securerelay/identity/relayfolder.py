@@ -152,9 +152,11 @@ class RelayFolder:
         relay_key = keyfile.load_key(path / RELAY_KEY, passphrase)
         wrap_key = _read_wrap_key(path / WRAP_KEY, passphrase)
         try:
-            authority = Authority(ca_key, pem.read(files.read_private(path / CA_CERTIFICATE)))
-            certificate = pem.read(files.read_private(path / RELAY_CERTIFICATE))
+            authority = Authority(ca_key, _read_certificate(path / CA_CERTIFICATE))
+            certificate = _read_certificate(path / RELAY_CERTIFICATE)
             relay = certificates.check(authority.public_key, certificate, RELAY)
+        except StorageError:
+            raise
         except (CertificateError, LocalError) as error:
             raise StorageError(f"the secrets in {path} do not fit together: {error}") from None
         if relay.spki != primitives.spki(relay_key.public_key()):
@@ -339,6 +341,13 @@ def _protect(
             keyfile.save_key(path / name, key, passphrase)
     if not container.is_wrapped(files.read_private(path / WRAP_KEY)):
         _write_wrap_key(path / WRAP_KEY, wrap_key, passphrase)
+
+
+def _read_certificate(path: pathlib.Path) -> bytes:
+    try:
+        return pem.read(files.read_private(path))
+    except LocalError as error:
+        raise StorageError(f"{path}: {error.message}") from None
 
 
 def _read_wrap_key(path: pathlib.Path, passphrase: bytes | None) -> bytes:

@@ -194,6 +194,8 @@ def test_an_invitation_shows_neither_token_nor_seed():
         {"expiry": 2**40},
         {"host": "a:b"},
         {"host": "[::1]"},
+        {"host": "-"},
+        {"host": "1::2::3"},
         {"host": ""},
         {"port": 0},
         {"port": 65536},
