@@ -1,0 +1,214 @@
+"""Who may come in: what a handshake asks of store, authority and clock (SR1 sections 3, 4 and 6).
+
+What the text of the protocol leaves open is decided so:
+
+* After its proof a peer is judged in this order: the certificate's dates, revocation, and whether
+  the directory has this key under this name.  A certificate that was renewed since stays good
+  until its own end, so that a peer to whom the new one never came is not locked out; tickets are
+  bound to the newest certificate alone.
+* A certificate of our authority for a name that the directory does not have is treated as revoked.
+* Whatever is wrong with an invitation but that another key used it is told as ``expired``: ask for
+  a new one.
+* A ticket lasts as configured, but neither beyond 24 hours after its peer last proved its key nor
+  beyond its certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from cryptography import x509
+
+from securerelay.crypto.primitives import sha256
+from securerelay.errors import Refused, StorageError
+from securerelay.protocol.connection import (
+    Authenticated,
+    EnrolmentRequest,
+    NewTicket,
+    Resumption,
+)
+from securerelay.protocol.lines import encode
+from securerelay.relay.context import RelayContext
+from securerelay.relay.session import Session
+from securerelay.store.rows import CertificateRow, PeerRow, TicketRow
+
+DAY = 86_400_000
+"""How long after its last proof by certificate a peer can resume, in milliseconds."""
+
+
+async def find_ticket(
+    context: RelayContext, ticket_id: bytes, verify: Callable[[bytes], None]
+) -> Resumption | None:
+    """Take a ticket out of the store.
+
+    Raises:
+        RemoteError: what ``verify`` raised; the ticket stays.
+    """
+    try:
+        redeemed = await context.store.ticket_take(sha256(ticket_id), context.now(), verify)
+    except StorageError:
+        return None  # What cannot be deleted cannot be used; a full handshake still can.
+    if redeemed is None:
+        return None
+    ticket, spki = redeemed.ticket, redeemed.peer.certificate.spki
+    return Resumption(ticket.psk, ticket.name, spki, ticket.auth_time, ticket.certificate_sha256)
+
+
+async def find_invitation(context: RelayContext, token: bytes) -> bytes | None:
+    """Find the public key of an invitation."""
+    invitation = await context.store.invitation(token)
+    return None if invitation is None else invitation.public_key
+
+
+class Admitted(NamedTuple):
+    """A peer that may come in.
+
+    Attributes:
+        peer: who.
+        proved: when it last proved its key, Unix ms.
+        welcome: what WELCOME says.
+    """
+
+    peer: Authenticated
+    proved: int
+    welcome: dict[str, Any]
+
+
+async def admit(context: RelayContext, peer: Authenticated) -> Admitted:
+    """Let a peer in that proved who it is.
+
+    Raises:
+        Refused: with the code of the ALERT.
+    """
+    router = context.router
+    while True:
+        ended = router.ended
+        if router.draining:
+            raise Refused("shutdown")
+        row = await context.store.lookup(peer.name)
+        now = context.now()
+        _judge(peer, row, now)
+        assert row is not None
+        # The time the peer proved its key: this very moment, unless it came with a ticket.
+        proved = now if peer.auth_time is None else peer.auth_time
+        content = await _welcome(context, row, proved, peer.session_id, peer.tickets)
+        if ended == router.ended:
+            return Admitted(peer, proved, content)
+        # Somebody was revoked meanwhile; it may have been this peer.
+        await context.store.tickets_kill(session_id=peer.session_id)
+
+
+def _judge(peer: Authenticated, row: PeerRow | None, now: int) -> None:
+    present = None if row is None else row.certificate
+    if present is None or present.sha256 == peer.certificate_sha256 or not peer.certificate:
+        ends = present.not_after if present is not None else now + 1
+    else:
+        earlier = x509.load_der_x509_certificate(peer.certificate)
+        ends = int(earlier.not_valid_after_utc.timestamp() * 1000)
+    if ends <= now:
+        raise Refused("expired", "the certificate has expired")
+    if row is None or present is None or row.state != "active":
+        raise Refused("revoked", "the name has ended, or was never given")
+    if peer.resumed and present.sha256 != peer.certificate_sha256:
+        raise Refused("revoked", "a ticket of a certificate that was replaced")
+    if present.spki != peer.peer_spki:
+        raise Refused("revoked", "another key than the directory has")
+
+
+async def again(
+    context: RelayContext, session: Session, tickets: Sequence[NewTicket]
+) -> dict[str, Any]:
+    """Go on after a REKEY: the session's tickets die, and new ones come.
+
+    Returns:
+        What WELCOME says.
+
+    Raises:
+        Refused: ``revoked``.
+    """
+    await context.store.tickets_kill(session_id=session.session_id)
+    row = await context.store.lookup(session.peer.text)
+    if row is None or row.state != "active":
+        raise Refused("revoked", "the name has ended")
+    return await _welcome(context, row, session.auth_time, session.session_id, tickets)
+
+
+async def _welcome(
+    context: RelayContext,
+    row: PeerRow,
+    proved: int,
+    session_id: bytes,
+    tickets: Sequence[NewTicket],
+) -> dict[str, Any]:
+    now, config = context.now(), context.config
+    present = row.certificate
+    ends = min(now + config.lifetimes.ticket * 1000, proved + DAY, present.not_after)
+    if ends // 1000 <= now // 1000:
+        tickets = ()
+    if tickets:
+        rows = [
+            TicketRow(
+                sha256(ticket.id), ticket.psk, row.name, present.sha256, proved, ends, session_id
+            )
+            for ticket in tickets
+        ]
+        try:
+            await context.store.ticket_put(rows)
+        except StorageError:
+            tickets = ()  # A full disk keeps nobody out.
+    return {
+        "time": now,
+        "tickets": [[encode(ticket.id), ends // 1000] for ticket in tickets],
+        "limits": {
+            "message": config.limits.message_bytes,
+            "ttl": config.lifetimes.mail,
+            "ttl_longest": config.lifetimes.mail_longest,
+        },
+        "log": {},
+    }
+
+
+async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, Any]:
+    """Make a newcomer a peer, or hand its certificate over again.
+
+    Returns:
+        What WELCOME says.
+
+    Raises:
+        Refused: with the code of the ALERT.
+    """
+    store = context.store
+    if context.router.draining:
+        raise Refused("shutdown")
+    invitation = await store.invitation(request.token)
+    if invitation is None or invitation.name != request.name:
+        raise Refused("expired", "the invitation is for another name")
+    if invitation.state == "open" and invitation.expiry <= context.now():
+        raise Refused("expired", "the invitation has expired")
+    certificate = await context.pool.run(context.issue, request.name, request.spki)
+    try:
+        consumed = await store.consume(request.token, certificate, context.now())
+    except Refused as refused:
+        if refused.code == "token-used":
+            # Whoever comes second may be the one who was meant: the operator must know.
+            context.log.warn("enrolment.token-used", name=request.name)
+        else:
+            context.log.warn("enrolment.refused", name=request.name, reason=refused.code)
+        code = refused.code if refused.code in ("token-used", "revoked") else "expired"
+        raise Refused(code, refused.detail) from refused
+    if not consumed.repeated:
+        context.log.info("peer.enrolled", name=request.name, until=_day(consumed.certificate))
+    return {
+        "time": context.now(),
+        "tickets": [],
+        "limits": {},
+        "log": {},
+        "certificate": encode(consumed.certificate.der),
+    }
+
+
+def _day(certificate: CertificateRow) -> str:
+    ends = datetime.fromtimestamp(certificate.not_after / 1000, timezone.utc)
+    return ends.date().isoformat()

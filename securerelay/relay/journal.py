@@ -1,0 +1,197 @@
+"""The way into the store: one batch at a time, and everything that came meanwhile goes in the next.
+
+A batch is one transaction and one sync, so a busy relay writes many messages for the price of one,
+and a lone message waits for nobody.  A message that was handed to a present listener is *patient*:
+it waits a moment for the acknowledgement, and if that comes before its batch is taken it is never
+written.
+
+Acknowledgements and receipts take the same way, behind the batch that holds what they speak of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from securerelay.errors import StorageError
+from securerelay.relay.entry import BOUND, TAKEN, Entry
+from securerelay.relay.logging import EventLog
+from securerelay.store.interface import Store
+from securerelay.store.rows import Append, Duplicate, Receipt, Refuse, Rejected, Verdict
+
+if TYPE_CHECKING:
+    from securerelay.relay.mailbox import Mailbox
+    from securerelay.relay.session import Session
+
+PATIENCE = 0.005
+"""Seconds that a message waits for the acknowledgement of a listener who has it already."""
+
+MOST_BYTES = 16 << 20
+MOST_ENTRIES = 16_384
+"""What may wait for the next batch before senders are not read any more."""
+
+
+class Journal:
+    """What is on its way to the store.
+
+    Args:
+        reactor: for the patience.
+        store: where.
+        log: where failures are told.
+    """
+
+    def __init__(self, reactor: IReactorTime, store: Store, log: EventLog) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._log = log
+        self._queue: list[Entry] = []
+        self._bytes = 0
+        self._acks: dict[Mailbox, int] = {}
+        self._kept: list[Receipt] = []
+        self._told: list[Receipt] = []
+        self._urgent = False
+        self._busy = False
+        self._call: IDelayedCall | None = None
+        self._held: set[Session] = set()
+        self._idle: list[Deferred[None]] = []
+        self.failed = False
+
+    @property
+    def depth(self) -> int:
+        """How many entries wait for the next batch."""
+        return len(self._queue)
+
+    def add(self, entry: Entry, patient: bool) -> None:
+        """Have an entry written with the next batch.
+
+        Args:
+            entry: a message, refusal or advance.
+            patient: whether its recipient has it already and is expected to acknowledge it.
+        """
+        queue = self._queue
+        queue.append(entry)
+        self._bytes += len(entry.body)
+        if self._call is None or not (patient or self._urgent):
+            self._schedule(not patient)
+        if self._bytes > MOST_BYTES or len(queue) > MOST_ENTRIES:
+            session = entry.stream.session
+            if session is not None and session not in self._held:
+                self._held.add(session)
+                session.hold_journal(True)
+
+    def ack(self, mailbox: Mailbox, upto: int) -> None:
+        """Have the store forget what a recipient has, once it holds all of it."""
+        self._acks[mailbox] = upto
+        self._schedule(True)
+
+    def keep(self, receipt: Receipt) -> None:
+        """Have the store keep a receipt until its sender opens the stream again."""
+        self._kept.append(receipt)
+        self._schedule(True)
+
+    def told(self, receipt: Receipt) -> None:
+        """Have the store forget a receipt, for the sender got it."""
+        self._told.append(receipt)
+        self._schedule(True)
+
+    def idle(self) -> Deferred[None]:
+        """Tell when nothing is on its way any more."""
+        waiter: Deferred[None] = Deferred()
+        self._idle.append(waiter)
+        self._schedule(True)
+        return waiter
+
+    def _schedule(self, urgent: bool) -> None:
+        if urgent:
+            self._urgent = True
+        if self._busy:
+            return
+        if self._call is None:
+            self._call = self._reactor.callLater(0 if self._urgent else PATIENCE, self._begin)
+        elif urgent and self._call.getTime() > self._reactor.seconds():
+            self._call.reset(0)
+
+    def _begin(self) -> None:
+        self._call = None
+        self._busy = True
+        writing = Deferred.fromCoroutine(self._write())
+        writing.addErrback(lambda failure: self._log.failure("journal.failed", failure))
+        writing.addBoth(self._done)
+
+    def _done(self, _: object) -> None:
+        self._busy = False
+        if self._queue or self._acks or self._kept or self._told:
+            self._schedule(self._urgent)
+        else:
+            waiters, self._idle = self._idle, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    async def _write(self) -> None:
+        """Take everything that waits, and see it through."""
+        self._urgent = False
+        batch, rows = self._take()
+        acks, self._acks = self._acks, {}
+        kept, self._kept = self._kept, []
+        told, self._told = self._told, []
+        # All is asked for at once: a store that writes in the order asked can sync it together.
+        forgotten: list[Deferred[None]] = []
+        for mailbox, upto in acks.items():
+            forgetting = self._store.ack(mailbox.text, upto, mailbox.peer.router.now())
+            forgotten.append(forgetting.addCallbacks(mailbox.freed, self._unwritten))
+        if kept:
+            forgotten.append(self._store.receipts_keep(kept).addErrback(self._unwritten))
+        if told:
+            forgotten.append(self._store.receipts_told(told).addErrback(self._unwritten))
+        if batch:
+            await self._append(batch, rows)
+        for answer in forgotten:
+            await answer
+
+    def _take(self) -> tuple[list[Entry], list[Append | Refuse]]:
+        queue, self._queue = self._queue, []
+        self._bytes = 0
+        held, self._held = self._held, set()
+        for session in held:
+            session.hold_journal(False)
+        batch = [entry for entry in queue if entry.state <= BOUND]
+        for entry in batch:
+            entry.state = TAKEN
+        return batch, [entry.row() for entry in batch]
+
+    async def _append(self, batch: list[Entry], rows: list[Append | Refuse]) -> None:
+        try:
+            verdicts: list[Verdict] = await self._store.append(rows)
+        except StorageError as error:
+            if not self.failed:
+                self.failed = True
+                self._log.error("store.refuses", reason=error.message)
+            self._reject(batch, b"storage-full")
+            return
+        except Exception:
+            self._log.failure("store.failed", Failure())
+            self._reject(batch, b"busy")
+            return
+        if self.failed:
+            self.failed = False
+            self._log.info("store.recovered")
+        for entry, verdict in zip(batch, verdicts, strict=True):
+            if entry.state != TAKEN:
+                continue
+            if isinstance(verdict, Rejected):
+                entry.rejected(verdict.code.encode("ascii"))
+            else:
+                entry.committed(verdict.code if isinstance(verdict, Duplicate) else None)
+
+    def _reject(self, batch: list[Entry], code: bytes) -> None:
+        for entry in batch:
+            # The first of a stream takes those behind it along.
+            if entry.state == TAKEN:
+                entry.rejected(code)
+
+    def _unwritten(self, failure: Failure) -> None:
+        """An acknowledgement got lost: the mail comes again, and its recipient knows it."""
+        failure.trap(StorageError)

@@ -1,0 +1,374 @@
+"""A recipient's mailbox: what waits for it, and what its listener has been handed (SR1 section 5).
+
+A message gets its number when it comes.  While a listener is *live*, that is, has everything
+older, and its window has room, a new message is handed to it at once.  Otherwise the message waits
+for its commit, and the listener catches up from the store, page by page, whenever its window has
+room.  It is live again when a page reached the last committed message and it was handed what came
+while the page was read.
+
+What the text of the protocol leaves open is decided so:
+
+* ``LISTEN first last``: ``last`` is the highest number given out, so every later message has a
+  higher one; ``first`` is the lowest kept, ``last + 1`` if nothing is.  An ``after`` above
+  ``last`` counts as ``last``.
+* ``LISTEN`` forgets nothing: what was kept up to ``after`` stays until ``ACK``.
+* ``ACK`` may come in any session of the peer; of a number that was never sent it is a breach of
+  the protocol.
+* Quotas count what is kept, or on its way to being kept; a message handed to a listener at once is
+  let through.
+* A message whose ttl ran out is not handed over any more; what was handed over counts as delivered
+  only by ``ACK``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from securerelay.errors import RemoteError
+from securerelay.protocol import messages
+from securerelay.relay.config import Limits
+from securerelay.relay.entry import GONE, LIVE, QUEUED, STORED, TAKEN, Entry
+from securerelay.store.rows import Acked, MailboxState, StoredMessage
+
+if TYPE_CHECKING:
+    from securerelay.relay.peer import Peer
+    from securerelay.relay.session import Session
+
+PAGE = 256
+"""Messages read from the store at a time."""
+
+EPOCH_SHIFT = 40
+"""A message's number is the store's epoch, then so many bits that count within this run."""
+
+
+KEPT: Entry = Entry.__new__(Entry)
+"""Stands in windows for whatever came from the store."""
+KEPT.state = STORED
+
+
+class Share:
+    """What one sender has in one mailbox; the way from a stream to a recipient."""
+
+    __slots__ = ("count", "mailbox", "size")
+
+    kind = Entry
+    """What its messages are."""
+
+    def __init__(self, mailbox: Mailbox, count: int = 0, size: int = 0) -> None:
+        self.mailbox = mailbox
+        self.count = count
+        self.size = size
+
+    def add(self, size: int) -> None:
+        """One more message of so many bytes is kept."""
+        self.count += 1
+        self.size += size
+        self.mailbox.count += 1
+        self.mailbox.size += size
+
+    def subtract(self, count: int, size: int) -> None:
+        """So many messages, of so many bytes in all, are not kept any more."""
+        self.count -= count
+        self.size -= size
+        self.mailbox.count -= count
+        self.mailbox.size -= size
+
+
+class Mailbox:
+    """One peer's mailbox, while anybody uses it.
+
+    Args:
+        peer: whose.
+        state: what the store holds of it.
+        base: the number above which this run of the relay counts.
+        limits: the quotas, and the listener's window.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_committed",
+        "_cursor",
+        "_fetching",
+        "_newest",
+        "_room",
+        "_serial",
+        "_shown",
+        "_slots",
+        "_waiting",
+        "_window",
+        "count",
+        "limits",
+        "listener",
+        "live",
+        "peer",
+        "shares",
+        "size",
+        "text",
+    )
+
+    def __init__(self, peer: Peer, state: MailboxState, base: int, limits: Limits) -> None:
+        self.peer = peer
+        self.text = peer.text
+        self.limits = limits
+        self.listener: Session | None = None
+        self.live = False
+        self.shares: dict[bytes, Share] = {}
+        self.count = state.total.count
+        self.size = state.total.size
+        for name, usage in state.senders.items():
+            self.shares[name.encode("ascii")] = Share(self, usage.count, usage.size)
+        self._newest = max(base, state.last)
+        self._committed = state.last
+        self._cursor = self._shown = self._acked = 0
+        self._window: deque[tuple[int, Entry, int]] = deque()
+        self._slots = self._room = 0
+        self._waiting: deque[tuple[int, Entry]] = deque()
+        self._fetching = False
+        self._serial = 0
+
+    def share_of(self, sender: bytes) -> Share:
+        """Return what a sender has here."""
+        share = self.shares.get(sender)
+        if share is None:
+            share = self.shares[sender] = Share(self)
+        return share
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing here would be missed that the store does not hold."""
+        return self.listener is None and not self._waiting and not self._fetching
+
+    # --- messages in ---
+
+    def offer(self, entry: Entry, share: Share) -> bytes | None:
+        """Take a message that is to be kept.
+
+        Args:
+            entry: the message; gets its number.
+            share: its sender's.
+
+        Returns:
+            The code of a refusal, or None if it was taken.
+        """
+        if self.live and self._slots > 0 and self._room > 0:
+            entry.n = self._newest = n = self._newest + 1
+            self._hand(n, entry)
+            return None
+        size = len(entry.body)
+        if not self.has_room(share, size):
+            return b"mailbox-full"
+        entry.n = self._newest = n = self._newest + 1
+        self.wait(n, entry)
+        entry.counted = True
+        share.add(size)
+        return None
+
+    def pass_on(self, entry: Entry) -> bytes | None:
+        """Take a message with ttl 0: hand it over now, or refuse it; see :meth:`offer`."""
+        if self.live and self._slots > 0 and self._room > 0:
+            entry.n = self._newest = n = self._newest + 1
+            self._hand(n, entry)
+            return None
+        return b"offline" if self.listener is None else b"mailbox-full"
+
+    def has_room(self, share: Share, size: int) -> bool:
+        """Tell whether the quotas let a sender leave one more message."""
+        limits = self.limits
+        percent = limits.mailbox_sender_percent
+        return (
+            self.count < limits.mailbox_messages
+            and self.size + size <= limits.mailbox_bytes
+            and share.count * 100 < limits.mailbox_messages * percent
+            and (share.size + size) * 100 <= limits.mailbox_bytes * percent
+        )
+
+    def wait(self, n: int, entry: Entry) -> None:
+        """Leave a message to its commit, and the listener to the store."""
+        self.live = False
+        self._waiting.append((n, entry))
+
+    def _hand(self, n: int, entry: Entry) -> None:
+        body = entry.body
+        size = len(body)
+        stream = entry.stream
+        header = messages.msg_header(
+            n, stream.peer.name, entry.to, stream.id, entry.seq, entry.time, size
+        )
+        self._window.append((n, entry, size))
+        self._slots -= 1
+        self._room -= size
+        self._cursor = self._shown = n
+        session = self.listener
+        assert session is not None
+        session.push(header, body)
+
+    def committed(self, n: int) -> None:
+        """The store has the message with this number, and every earlier one."""
+        self._committed = n
+        if not self._fetching and self._waiting:
+            self._forget_stored()
+            self._catch_up()
+
+    def _forget_stored(self) -> None:
+        """Drop from what waits whatever a page that is read from now on will show."""
+        waiting = self._waiting
+        while waiting and waiting[0][1].state >= STORED:
+            waiting.popleft()
+
+    # --- the listener ---
+
+    async def listen(self, session: Session, after: int) -> None:
+        """Serve a session from now on, and no other.
+
+        Args:
+            session: of this peer.
+            after: the number after which it wants to receive.
+        """
+        if self.listener is not None and self.listener is not session:
+            self.listener.stopped(b"replaced")
+        self._take_back()
+        self.listener = session
+        serial = self._serial
+        last = self._newest
+        first = last + 1
+        if self._waiting:
+            first = self._waiting[0][0]
+        if self.count:
+            oldest = await self.peer.router.store.fetch(self.text, 0, 1, 1)
+            first = oldest[0].n if oldest else first
+        if self._serial != serial:
+            return
+        self._cursor = min(after, last)
+        self._shown = max(self._shown, self._cursor)
+        self._slots, self._room = self.limits.window_messages, self.limits.window_bytes
+        session.write(messages.listening(first, last))
+        if self.count or self._waiting:
+            self._catch_up()
+        else:
+            self.live = True
+
+    def left(self, session: Session) -> None:
+        """A session of this peer is gone."""
+        if self.listener is session:
+            self._take_back()
+            self.listener = None
+
+    def _take_back(self) -> None:
+        """Forget what was handed over: what is not stored yet waits again."""
+        back = [(n, entry) for n, entry, _ in self._window if entry.state <= TAKEN]
+        self._waiting.extendleft(reversed(back))
+        self._window.clear()
+        self._slots = self._room = 0
+        self.live = False
+        self._serial += 1
+
+    def _catch_up(self) -> None:
+        if self._fetching or self._slots <= 0 or self._room <= 0 or self.listener is None:
+            return
+        self._fetching = True
+        fetched = self.peer.router.store.fetch(
+            self.text, self._cursor, min(self._slots, PAGE), self._room
+        )
+        fetched.addCallback(self._page, self._serial, self._committed)
+        fetched.addErrback(self._no_page)
+
+    def _page(self, rows: list[StoredMessage], serial: int, committed: int) -> None:
+        self._fetching = False
+        if serial == self._serial:
+            self._hand_page(rows)
+            if not rows or rows[-1].n >= committed:
+                self._hand_waiting()
+                return
+        self._forget_stored()
+        self._catch_up()
+
+    def _no_page(self, failure: Failure) -> None:
+        """The store cannot be read: the session ends, the mail stays."""
+        self._fetching = False
+        if self.listener is not None:
+            self.listener.broke(failure)
+
+    def _hand_page(self, rows: list[StoredMessage]) -> None:
+        session = self.listener
+        assert session is not None
+        now = self.peer.router.now()
+        for n, sender, to, stream, seq, time, expiry, _, body in rows:
+            self._cursor = self._shown = n
+            if expiry <= now:
+                continue
+            header = messages.msg_header(
+                n,
+                sender.encode("ascii"),
+                to.encode("ascii"),
+                stream.encode("ascii"),
+                seq,
+                time,
+                len(body),
+            )
+            self._window.append((n, KEPT, len(body)))
+            self._slots -= 1
+            self._room -= len(body)
+            session.push(header, body)
+
+    def _hand_waiting(self) -> None:
+        """Every committed message was handed over: what waits comes next."""
+        waiting = self._waiting
+        while waiting:
+            n, entry = waiting[0]
+            if n > self._cursor and entry.state != GONE:
+                if self._slots <= 0 or self._room <= 0:
+                    return
+                self._hand(n, entry)
+            waiting.popleft()
+        self.live = True
+
+    # --- acknowledgements ---
+
+    def ack(self, upto: int) -> None:
+        """Forget every message up to a number.
+
+        Raises:
+            RemoteError: ``protocol`` if nothing with this number was ever sent.
+        """
+        if upto > self._shown:
+            raise RemoteError("protocol", f"ACK {upto}, but {self._shown} was the last sent")
+        if upto <= self._acked:
+            return
+        self._acked = upto
+        stored = self.count > 0
+        window, peer = self._window, self.peer
+        slots = 0
+        while window and window[0][0] <= upto:
+            _, entry, size = window.popleft()
+            slots += 1
+            self._room += size
+            state = entry.state
+            if state == QUEUED:
+                # Its recipient was faster than the disk: it never needs to be written.
+                entry.state = GONE
+                if entry.counted and entry.share is not None:
+                    entry.share.subtract(1, size)
+                entry.stream.settle(entry)
+            elif state == TAKEN:
+                stored = True
+                entry.stream.settle(entry)
+                continue
+            elif state != LIVE:
+                stored = True
+                continue
+            if entry.receipt:
+                entry.stream.got(entry.seq, peer, peer.router.now())
+        self._slots += slots
+        if stored:
+            peer.router.journal.ack(self, upto)
+        if not self.live and self.listener is not None:
+            self._catch_up()
+
+    def freed(self, acked: Acked) -> None:
+        """The store forgot acknowledged messages: make room, and tell those who wanted to know."""
+        for sender, usage in acked.freed.items():
+            self.share_of(sender.encode("ascii")).subtract(usage.count, usage.size)
+        self.peer.router.tell(acked.receipts)

@@ -1,0 +1,103 @@
+"""The control plane: one function a method, in one table (SR1 section 5).
+
+A call carries a JSON object (nothing counts as an empty one) of at most 64 KiB and 16 levels; its
+answer is one too. A refusal is answered with its code and ``{"message": ...}``.  To add a method,
+write one function and one row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from securerelay.errors import LocalError, Refused, RemoteError, StorageError
+from securerelay.protocol.link import encode_json
+from securerelay.relay.methods import certificates, invitations, peers, status
+
+if TYPE_CHECKING:
+    from securerelay.relay.session import Session
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 16
+
+Parameters = dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A control method.
+
+    Attributes:
+        act: what does it.
+        certificate: whether the session must have been authenticated by certificate, not by ticket.
+    """
+
+    act: Callable[[Session, Parameters], Awaitable[Parameters]]
+    certificate: bool = False
+
+
+METHODS: dict[bytes, Method] = {
+    b"peer.list": Method(peers.list_peers),
+    b"peer.watch": Method(peers.watch),
+    b"cert.renew": Method(certificates.renew, certificate=True),
+    b"invite.create": Method(invitations.create, certificate=True),
+    b"relay.status": Method(status.status),
+}
+"""Every method there is."""
+
+
+async def answer(session: Session, method: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Do what a peer asks for.
+
+    Args:
+        session: who asks.
+        method: the dotted name.
+        body: JSON.
+
+    Returns:
+        Status (``ok`` or a code) and body of the REPLY.
+    """
+    row = METHODS.get(method)
+    try:
+        if row is None:
+            raise Refused("unknown-method", "there is no such method")
+        if row.certificate and not session.by_certificate:
+            raise Refused("not-permitted", "this takes a session authenticated by certificate")
+        return b"ok", encode_json(await row.act(session, parameters(body)))
+    except StorageError:
+        return b"busy", encode_json({"message": "the relay's storage does not answer"})
+    except LocalError as error:
+        return b"bad-request", encode_json({"message": error.message})
+    except RemoteError as error:
+        return error.code.encode("ascii"), encode_json({"message": error.detail})
+
+
+def parameters(body: bytes) -> Parameters:
+    """Read the JSON of a call.
+
+    Raises:
+        Refused: ``too-large``, or ``bad-request`` if it is no object, too deep, or no JSON.
+    """
+    if len(body) > MAX_BYTES:
+        raise Refused("too-large", f"the parameters may have {MAX_BYTES} bytes")
+    try:
+        value = json.loads(body or b"{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused("bad-request", "the parameters are no JSON") from None
+    if not isinstance(value, dict):
+        raise Refused("bad-request", "the parameters must be a JSON object")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise Refused("bad-request", f"the parameters may be {MAX_DEPTH} levels deep")
+
+
+def _children(value: Any) -> list[Any]:
+    values = value.values() if isinstance(value, dict) else value
+    return [child for child in values if isinstance(child, dict | list)]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

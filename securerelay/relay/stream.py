@@ -1,0 +1,341 @@
+"""A sender's stream: the order of its messages, and what its sender is told (SR1 section 5).
+
+The seqs of a stream fall into three stretches::
+
+    1 ... settled | settled+1 ... entered | entered+1 ...
+    have verdicts |       in flight       | not seen yet
+
+A message enters when it comes in turn and its place is known: handed to a listener, on its way to
+the store, or refused for good.  It is settled when that holds whatever happens: its recipient has
+acknowledged it, or the store has it.  ``OK`` is cumulative without exception, so it follows what
+is settled, one line for a whole turn of the reactor.
+
+What the text of the protocol leaves open is decided so:
+
+* A stream belongs to the session that opened it last.  The session that had it before may not send
+  on it any more: its next SEND is a breach of the protocol.  A session that opens a second stream
+  breaches it too.
+* A final refusal is told once the store remembers it, so that it is the same after a crash.
+* A seq that was seen before gets its verdict again, or none yet if it is in flight.
+* A stream that the relay has forgotten is answered with ``last`` 0, and every SEND on it with
+  ``new-stream``.
+* When the store fails, everything in flight is refused for now: the first with the reason, the
+  rest with ``gap``.
+* A message whose ttl is above the longest permitted is kept for the longest permitted, which
+  WELCOME announces.
+* Whoever addresses a name outside his policy hears ``not-permitted``, whether it exists or not; a
+  revoked peer is ``unknown``.
+* A message with ttl 0 whose recipient listens but has no room for it is refused with
+  ``mailbox-full``.
+* What ended by its ttl is told to its sender by an EVENT ``expired``, which is kept as receipts
+  are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from securerelay.errors import RemoteError
+from securerelay.protocol import messages
+from securerelay.protocol.link import encode_json
+from securerelay.relay.entry import LIVE, QUEUED, Advance, Entry, Refusal
+from securerelay.relay.mailbox import Share
+from securerelay.store.interface import MAX_REFUSALS
+from securerelay.store.rows import Receipt, StreamRow
+
+if TYPE_CHECKING:
+    from securerelay.relay.peer import Peer
+    from securerelay.relay.session import Session
+
+_Said = tuple[int, bytes, "int | None", bool, bytes]
+
+
+class Stream:
+    """One stream of one peer, from its first opening in this run of the relay until it rests.
+
+    Args:
+        peer: whose.
+        stream: its id, 22 bytes.
+    """
+
+    __slots__ = (
+        "_handed",
+        "_kept",
+        "_loaded",
+        "_waiting",
+        "entered",
+        "flight",
+        "id",
+        "known",
+        "ok",
+        "peer",
+        "refusals",
+        "routes",
+        "session",
+        "text",
+        "told",
+    )
+
+    def __init__(self, peer: Peer, stream: bytes) -> None:
+        self.peer = peer
+        self.id = stream
+        self.text = stream.decode("ascii")
+        self.session: Session | None = None
+        self.known = True
+        self.entered = self.ok = self.told = 0
+        self.flight: deque[Entry] = deque()
+        self.refusals: dict[int, bytes] = {}
+        self.routes: dict[bytes, Share] = {}
+        self._handed = self._kept = 0
+        self._loaded = False
+        self._waiting: deque[_Said] | None = deque()
+
+    # --- opening and closing ---
+
+    def opening(self, session: Session, answered: int) -> None:
+        """A session takes the stream over; what it sends waits until :meth:`opened`.
+
+        Raises:
+            RemoteError: ``protocol`` if it claims verdicts for what never came.
+        """
+        if self._loaded and answered > self.entered:
+            raise RemoteError("protocol", f"verdicts up to {answered}, but {self.entered} came")
+        if self.session is not None:
+            self.session.sending = None
+        self.session = session
+        # The store will count what has a verdict as consumed, whether it ever saw it or not.
+        self._handed = max(self._handed, answered)
+        self._kept = max(self._kept, answered)
+        self._waiting = deque()
+
+    def opened(self, row: StreamRow, answered: int) -> None:
+        """The store knows it: tell how far it came, and every verdict that may have been missed."""
+        session = self.session
+        assert session is not None
+        if not self._loaded:
+            self._loaded = True
+            self.known = row.known
+            self.entered = self.ok = self._handed = self._kept = row.last
+            self.refusals = {seq: code.encode("ascii") for seq, code in row.refusals}
+        for seq in [seq for seq in self.refusals if seq <= answered]:
+            del self.refusals[seq]
+        session.write(messages.stream(self.id, self.entered))
+        for seq, code in self.refusals.items():
+            session.write(messages.no(seq, code))
+        self.told = answered
+        if self.ok > answered:
+            session.mark()
+        self.tell(row.receipts)
+        self.go_on()
+
+    def left(self) -> None:
+        """The session that had it open is gone."""
+        self.session = None
+        self._waiting = None
+        self.routes.clear()
+        if not self.flight:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is in flight and no session has it: leave no more behind than the store holds."""
+        router = self.peer.router
+        if self._handed < self.entered and self.known:
+            router.journal.add(Advance(self, self.entered, router.now()), patient=False)
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Nobody needs it in memory any more; should it be opened again, the store knows it."""
+        if self.session is None and self.peer.streams.get(self.id) is self:
+            del self.peer.streams[self.id]
+            self.peer.router.forget(self.peer)
+
+    # --- messages in ---
+
+    def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
+        """Take a message; arguments as in :class:`~securerelay.protocol.messages.RelayVerbs`."""
+        if self._waiting is not None:
+            self._waiting.append((seq, to, ttl, receipt, body))
+            return
+        if seq != self.entered + 1 or not self.known:
+            self._out_of_turn(seq)
+            return
+        peer = self.peer
+        if not peer.allowance.take(len(body)):
+            self._not_now(seq, b"rate")
+            return
+        share = self.routes.get(to)
+        if share is None:
+            self._look_up((seq, to, ttl, receipt, body))
+            return
+        router = peer.router
+        time = router.now()
+        if ttl == 0:
+            entry = share.kind(self, seq, to, share, time, time, receipt, body, LIVE)
+            code = share.mailbox.pass_on(entry)
+            if code is not None:
+                self.refuse(seq, code)
+                return
+            self.entered = seq
+            entry.settled = True
+            if self.flight:
+                self.flight.append(entry)
+            else:
+                self.ok = seq
+                session = self.session
+                if session is not None and not session.marked:
+                    session.mark()
+            return
+        lifetime = router.ttl if ttl is None else min(ttl * 1000, router.longest_ttl)
+        entry = share.kind(self, seq, to, share, time, time + lifetime, receipt, body, QUEUED)
+        mailbox = share.mailbox
+        code = mailbox.offer(entry, share)
+        if code is not None:
+            self.refuse(seq, code)
+            return
+        self.entered = seq
+        self.flight.append(entry)
+        router.journal.add(entry, mailbox.live)
+
+    def _out_of_turn(self, seq: int) -> None:
+        if not self.known:
+            self._not_now(seq, b"new-stream")
+        elif seq > self.entered:
+            self._not_now(seq, b"gap")
+        elif seq in self.refusals:
+            self._not_now(seq, self.refusals[seq])
+        elif seq <= self.ok and self.session is not None:
+            self.told = min(self.told, seq - 1)
+            self.session.mark()
+
+    def _not_now(self, seq: int, code: bytes) -> None:
+        if self.session is not None:
+            self.session.write(messages.no(seq, code))
+
+    def refuse(self, seq: int, code: bytes) -> None:
+        """Refuse a message for good; the seq is consumed."""
+        if len(self.refusals) >= MAX_REFUSALS:
+            self._not_now(seq, b"new-stream")
+            return
+        self.entered = seq
+        refusal = Refusal(self, seq, code, self.peer.router.now())
+        self.flight.append(refusal)
+        self.peer.router.journal.add(refusal, patient=False)
+
+    # --- names ---
+
+    def _look_up(self, said: _Said) -> None:
+        """Find out who is meant; what comes meanwhile waits, for order is kept."""
+        self._waiting = deque((said,))
+        session = self.session
+        assert session is not None, "a stream without a session takes nothing"
+        looking = Deferred.fromCoroutine(self.peer.router.route(self.peer, said[1]))
+        looking.addCallback(self._found, said[1], session)
+        looking.addErrback(session.broke)
+        if not looking.called:
+            session.hold_stream(True)
+
+    def _found(self, found: Share | bytes, to: bytes, session: Session | None) -> None:
+        if self.session is not session or not self._waiting:
+            return
+        if isinstance(found, Share):
+            self.routes[to] = found
+        else:
+            self.refuse(self._waiting.popleft()[0], found)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take what waited, in order."""
+        waiting, self._waiting = self._waiting, None
+        while waiting:
+            self.send(*waiting.popleft())
+            if self._stalled is not None:
+                self._stalled += waiting
+                return
+        if self.session is not None:
+            self.session.hold_stream(False)
+
+    @property
+    def _stalled(self) -> deque[_Said] | None:
+        return self._waiting
+
+    # --- verdicts out ---
+
+    def hand_over(self, seq: int) -> int:
+        """Note that a seq goes to the store now; returns the one that went before it."""
+        before, self._handed = self._handed, seq
+        return before
+
+    def kept(self, seq: int) -> None:
+        """The store consumed everything up to this seq."""
+        self._kept = seq
+
+    def settle(self, entry: Entry) -> None:
+        """A message needs nothing more; tell so as far as that holds for all before it."""
+        entry.settled = True
+        flight = self.flight
+        ok = self.ok
+        while flight and flight[0].settled:
+            first = flight.popleft()
+            if first.refused is None:
+                ok = first.seq
+        session = self.session
+        if session is None:
+            self.ok = ok
+            if not flight:
+                self._rest()
+        elif ok != self.ok:
+            self.ok = ok
+            if not session.marked:
+                session.mark()
+
+    def refused(self, seq: int, code: bytes) -> None:
+        """The store remembers a refusal: now it can be told."""
+        self.refusals[seq] = code
+        self._not_now(seq, code)
+
+    def roll_back(self, code: bytes) -> None:
+        """The store did not take the first in flight: it and all after it have to come again."""
+        if code in (b"gap", b"new-stream"):
+            # The store knows another history of this stream, or none any more.
+            self.known, code = False, b"new-stream"
+        flight, self.flight = self.flight, deque()
+        if not flight:
+            return
+        self.entered = flight[0].seq - 1
+        self._handed = self._kept
+        for entry in flight:
+            self._not_now(entry.seq, code)
+            code = b"gap"
+            if not entry.settled:
+                entry.withdrawn()
+        if self.session is None:
+            self._rest()
+
+    # --- receipts ---
+
+    def got(self, seq: int, peer: Peer, time: int) -> None:
+        """A recipient acknowledged a message that the store never had."""
+        if self.session is not None:
+            self.session.write(messages.got(seq, peer.name, time))
+        else:
+            receipt = Receipt(self.peer.text, self.text, seq, peer.text, time)
+            self.peer.router.journal.keep(receipt)
+
+    def tell(self, receipts: Iterable[Receipt]) -> None:
+        """Tell what the store kept to be told; nothing if no session has the stream."""
+        session = self.session
+        if session is None:
+            return
+        for receipt in receipts:
+            if receipt.expired:
+                told = {"seq": receipt.seq, "peer": receipt.peer, "time": receipt.time}
+                session.write(messages.event(b"expired", encode_json(told)))
+            else:
+                name = receipt.peer.encode("ascii")
+                session.write(messages.got(receipt.seq, name, receipt.time))
+            self.peer.router.journal.told(receipt)
