@@ -21,7 +21,7 @@ PAUSE_BYTES = 16 << 20
 """Bytes of bodies waiting for the application above which the connection is not read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A message for us.
 
