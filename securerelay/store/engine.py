@@ -115,7 +115,7 @@ class Engine:
         except BaseException:
             self._lock.release()
             raise
-        self._ledger.epoch = epoch
+        self._ledger.begin(epoch)
         ballast = Ballast(self.folder)
         writer = Writer(db, self.folder, ballast, self._ledger, self._failpoint)
         durability = Durability(epoch, True, f"sqlite {sqlite3.sqlite_version}", created)

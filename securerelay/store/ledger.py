@@ -39,14 +39,14 @@ class Position:
 
 
 class Ledger:
-    """Numbers of mailboxes, ids of messages, positions of streams.
-
-    Attributes:
-        epoch: of this opening of the store; numbers begin above ``epoch << 32``.
-    """
+    """Numbers of mailboxes, ids of messages, positions of streams."""
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Start with nothing; numbers in mailboxes begin above ``epoch << 32``."""
+        self._floor = epoch << 32
         self._highest: dict[str, int] = {}
         self._fresh: dict[str, int] = {}
         self._message: int | None = None
@@ -54,7 +54,7 @@ class Ledger:
 
     def rise(self, recipients: Sequence[tuple[str, int]]) -> bool:
         """Take numbers in mailboxes, unless one of them does not rise."""
-        fresh, highest, floor = self._fresh, self._highest, self.epoch << 32
+        fresh, highest, floor = self._fresh, self._highest, self._floor
         for peer, n in recipients:
             if n <= (fresh.get(peer) or highest.get(peer, floor)):
                 return False

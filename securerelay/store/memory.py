@@ -30,6 +30,7 @@ class MemoryStore(MemoryRooms, MemoryDirectory, MemoryMailboxes):
     def open(self) -> Deferred[Durability]:
         self.is_open = True
         self._epoch += 1
+        self._highest.clear()
         return succeed(Durability(self._epoch, False, "memory", created=self._epoch == 1))
 
     def close(self) -> Deferred[None]:

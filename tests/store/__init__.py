@@ -1,0 +1,1 @@
+"""Every store does the same; the one on disk also survives."""
