@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from twisted.python.logfile import LogFile
 from securerelay import __version__
 from securerelay.errors import ConfigError, LocalError
 from securerelay.relay.checks import Wrong, endpoint
-from securerelay.relay.config import Config, load
+from securerelay.relay.config import Config, default_data_folder, load
 
 
 class Options(usage.Options):
@@ -122,6 +123,8 @@ def makeService(options: Options) -> IService:
         relay = prepare(reactor, lambda: configuration(options))
     except LocalError as error:
         sys.exit(f"securerelay: {error.message}")
+    if relay.folder.created:
+        sys.stderr.write(_introduction(relay.folder.path, relay.relay_id))
     stream = _log_stream(outer, reactor)
     return Daemon(
         reactor,
@@ -129,6 +132,18 @@ def makeService(options: Options) -> IService:
         None if stream is None else LineObserver(stream),
         fail=lambda: _exit_with(1),
     )
+
+
+def _introduction(data: Path, relay_id: bytes) -> str:
+    """Say at the first start what was made, where it is, and what to do next."""
+    folder = "" if data == default_data_folder() else f" --data {shlex.quote(str(data))}"
+    return f"""\
+A new relay was made.
+  data       {data}
+  authority  {data / "ca.crt"} (its key: {data / "ca.key"})
+  relay id   {relay_id.hex()}
+Invite somebody with: securerelay invite NAME{folder}
+"""
 
 
 def _check_user(outer: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ another program; this is the part that ``twistd`` runs.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
@@ -53,6 +55,7 @@ class Daemon(Service):
         self._watchdog.clock = reactor
         self._starting: Deferred[None] = succeed(None)
         relay.on_config = self._configured
+        relay.on_failure = self._give_up
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application, and give it the relay's way of writing a log if it has none."""
@@ -61,8 +64,10 @@ class Daemon(Service):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Start once the reactor runs."""
+        """Take SIGHUP from now on, and start once the reactor runs."""
         super().startService()
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.hang_up))
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
@@ -76,8 +81,6 @@ class Daemon(Service):
         # What is alive now lives until the end; the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.hang_up))
         self._notifier.ready()
         if self._notifier.interval is not None:
             self._watchdog.start(self._notifier.interval)
@@ -86,11 +89,19 @@ class Daemon(Service):
         if failure.check(CancelledError):
             return
         if isinstance(failure.value, LocalError):
-            self.relay.log.error("relay.failed", reason=failure.value.message)
+            self._give_up(failure.value)
         else:
             self.relay.log.failure("relay.failed", failure)
+            self._end()
+
+    def _give_up(self, error: LocalError) -> None:
+        self.relay.log.error("relay.failed", reason=error.message)
+        self._end()
+
+    def _end(self) -> None:
         self._fail()
-        self._reactor.stop()
+        with contextlib.suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def hang_up(self) -> None:
         """Read the configuration again, as SIGHUP asks; a wrong one is told and changes nothing."""

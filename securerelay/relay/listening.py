@@ -36,7 +36,11 @@ _EARLY = ("tcp:", "tcp4:", "tcp6:", "ssl:")
 
 @implementer(IProtocolFactory)
 class _Door:
-    """Stands where the ports are taken for the factory that there is not yet."""
+    """Stands where the ports are taken for the factory that there is not yet.
+
+    Starting and stopping of single ports is not passed on: the factory is started once, when all
+    are open.
+    """
 
     def __init__(self) -> None:
         self.factory: IProtocolFactory | None = None
@@ -122,6 +126,7 @@ class Listeners:
             LocalError: if one cannot listen.
         """
         self._door.factory = factory
+        factory.doStart()
         for listener in self._listeners:
             if listener.port is None:
                 try:
@@ -140,6 +145,9 @@ class Listeners:
         ports = [listener.port for listener in self._listeners if listener.port is not None]
         for listener in self._listeners:
             listener.port = None
+        if self._door.factory is not None:
+            self._door.factory.doStop()
+            self._door.factory = None
         await gatherResults(
             [maybeDeferred(port.stopListening) for port in ports], consumeErrors=True
         )

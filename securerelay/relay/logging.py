@@ -209,6 +209,12 @@ def _level(event: Mapping[str, Any]) -> str:
     return "info" if level is None else str(level.name)
 
 
+def _is_chatter(event: Mapping[str, Any]) -> bool:
+    """Tell whether Twisted says that all is well; what programs print is something else."""
+    calm = event.get("log_level") in (None, LogLevel.debug, LogLevel.info)
+    return calm and event.get("log_namespace") not in ("stdout", "stderr")
+
+
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"text": as_text, "json": as_json}
 
 
@@ -216,8 +222,8 @@ FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"text": as_text, "j
 class LineObserver:
     """Writes each event as one line.
 
-    Events that are not the relay's own share one bounded rate, so that a fault which every
-    connection meets cannot fill the disk.
+    Of what Twisted itself has to tell only warnings and faults are written. They share one bounded
+    rate, so that a fault which every connection meets cannot fill the disk.
 
     Args:
         stream: where to, line by line.
@@ -234,7 +240,7 @@ class LineObserver:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Write one event."""
-        if "fields" not in event and self._bucket.take() > 0:
+        if "fields" not in event and (_is_chatter(event) or self._bucket.take() > 0):
             return
         try:
             self.stream.write(FORMATS[self.form](event) + "\n")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from securerelay.errors import ConfigError, LocalError
+from securerelay.errors import ConfigError, LocalError, StorageError
 from securerelay.identity import passphrase
 from securerelay.identity.relayfolder import RelayFolder
 from securerelay.relay import admin
@@ -58,8 +58,13 @@ def prepare(
         name=config.name,
         days=config.certificates.relay_days,
     )
-    store = SqliteStore(folder.path, folder.wrap_key)
-    return RelayService(reactor, config, load, folder, store, listeners, certificate, wall)
+
+    def failed(error: StorageError) -> None:
+        relay.on_failure(error)
+
+    store = SqliteStore(folder.path, folder.wrap_key, reactor.callFromThread, on_stop=failed)
+    relay = RelayService(reactor, config, load, folder, store, listeners, certificate, wall)
+    return relay
 
 
 def find_passphrase(sources: Passphrase) -> bytes | None:

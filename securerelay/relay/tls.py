@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, cast
 
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -66,12 +68,7 @@ def make_options(
         LocalError: if a name cannot be in a certificate.
     """
     key, chain = folder.issue_tls(names, now, days)
-    own, *others = (
-        crypto.X509.from_cryptography(certificate)
-        for certificate in x509.load_pem_x509_certificates(chain)
-    )
-    return CertificateOptions(
-        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, key),
-        certificate=own,
-        extraCertChain=others,
-    )
+    # Twisted is annotated with classes of pyOpenSSL's that pyOpenSSL asks not to use any more.
+    own, *others = cast(list[Any], x509.load_pem_x509_certificates(chain))
+    loaded = cast(Any, serialization.load_pem_private_key(key, None))
+    return CertificateOptions(privateKey=loaded, certificate=own, extraCertChain=others)

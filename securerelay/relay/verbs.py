@@ -14,6 +14,7 @@ from securerelay import __version__, names
 from securerelay.errors import LocalError, Refused
 from securerelay.relay.inviting import Address, invite
 from securerelay.relay.limits import source_of
+from securerelay.relay.presence import state_of
 
 if TYPE_CHECKING:
     from securerelay.relay.service import RelayService
@@ -195,14 +196,25 @@ class AdminVerbs:
         name = names.check_peer(arguments.text("name"))
         arguments.end()
         try:
-            sessions = await self._relay.revoke(name, self._ms())
+            sessions = await self._relay.running.router.revoke(name)
         except Refused as refused:
             raise Refused(refused.code, f"there is no peer {name}") from refused
         return {"name": name, "sessions": sessions}
 
     async def _peers(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()
-        return {"peers": self._relay.connected()}
+        return {
+            "peers": [
+                {
+                    **state_of(peer),
+                    "sessions": [
+                        {"session": session.session_id.hex(), "since": session.since}
+                        for session in peer.sessions
+                    ],
+                }
+                for peer in self._relay.running.router.online
+            ]
+        }
 
     async def _status(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()

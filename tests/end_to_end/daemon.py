@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ def command(*options: str | Path) -> list[str]:
 def environment() -> dict[str, str]:
     """Return an environment in which the checkout is found from any folder."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something holds that nobody tells us of."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.05)
 
 
 class Daemon:

@@ -123,15 +123,23 @@ def test_a_fault_of_ours_is_one_line_with_the_way_it_came() -> None:
 def test_what_is_not_ours_is_one_line_too_and_bounded() -> None:
     recorded = Recorded()
     other = Logger("twisted.thing", observer=recorded.publisher)
-    other.info("Starting {what}", what="a\nfactory")
+    other.warn("Starting {what}", what="a\nfactory")
     other.failure("oh", failure())
-    assert recorded.lines[0] == r'info twisted from=twisted.thing text="Starting a\x0afactory"'
+    assert recorded.lines[0] == r'warn twisted from=twisted.thing text="Starting a\x0afactory"'
     assert recorded.lines[1].startswith("critical internal.error from=twisted.thing error=")
     for _ in range(1000):
-        other.info("again")
+        other.warn("again")
     assert len(recorded.lines) == 200
     recorded.log.info("ours")
     assert len(recorded.lines) == 201
+
+
+def test_that_all_is_well_with_twisted_is_not_told() -> None:
+    recorded = Recorded()
+    Logger("twisted.thing", observer=recorded.publisher).info("starting on {port}", port=3000)
+    assert recorded.lines == []
+    Logger("stdout", observer=recorded.publisher).info("printed")
+    assert recorded.lines == ["info twisted from=stdout text=printed"]
 
 
 def test_an_event_without_a_level_or_text_is_shown_all_the_same() -> None:

@@ -20,6 +20,12 @@ class Patient:
     def __init__(self) -> None:
         self.work: list[tuple[Any, Callable[[], Any]]] = []
 
+    def start(self) -> None:
+        """There is nothing to start."""
+
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
     def callInThreadWithCallback(self, answer: Any, work: Callable[[], Any]) -> None:
         self.work.append((answer, work))
 
