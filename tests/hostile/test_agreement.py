@@ -11,7 +11,6 @@ import functools
 from dataclasses import dataclass
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from securerelay.crypto import primitives
 from securerelay.crypto.groups import GROUPS
@@ -25,6 +24,7 @@ from securerelay.protocol.lines import encode
 from securerelay.protocol.link import Link
 from securerelay.protocol.messages import MessageDecoder, client_decoder, ping, relay_decoder
 from securerelay.protocol.steps import RelayConfig
+from tests import keys
 from tests.hostile import independent as sr1
 from tests.protocol.ends import ALICE, RELAY, STRANGER, ClientSide, RelaySide, rsa_key, signer
 
@@ -32,11 +32,6 @@ NOW = datetime.datetime.now(datetime.timezone.utc)
 LATER = NOW + datetime.timedelta(minutes=10)
 BOTH = [(group, suite) for group in GROUPS for suite in SUITES]
 CA = 10
-
-
-@functools.cache
-def ephemeral_rsa() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 3072)
 
 
 @functools.cache
@@ -300,7 +295,7 @@ def our_relay(**options: object) -> OurRelay:
 
 
 def their_client(side: RelaySide, **options: object) -> sr1.Client:
-    privates = {"rsa3072-oaep": ephemeral_rsa()}
+    privates = {"rsa3072-oaep": keys.rsa_key(3072)}
     made = sr1.Client(
         authority().relay_id, their_credential(), privates=privates, relay_name="box", **options
     )  # type: ignore[arg-type]

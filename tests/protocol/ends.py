@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -33,11 +32,11 @@ from securerelay.protocol.connection import (
 )
 from securerelay.protocol.hello import KnockMemory
 from securerelay.protocol.lines import encode
+from tests import keys
 
 
-@cache
 def rsa_key(index: int = 0) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+    return keys.rsa_key(2048, index)
 
 
 RELAY, ALICE, STRANGER = 0, 1, 2
