@@ -71,7 +71,7 @@ def _answer(line: bytes, folder: Path) -> dict[str, Any]:
     try:
         answer = json.loads(line)
         accepted = answer.pop("ok")
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise Failure("connect", f"the relay on {folder} gave no answer") from None
     if accepted is not True:
         raise Failure(str(answer.get("code", "error")), str(answer.get("message", "refused")))

@@ -43,27 +43,26 @@ def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
     instance, not even the relay can listen.
     """
     names.check_peer(peer)
-    from securerelay.cli.run import run
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Any, client: Client) -> None:
         from securerelay.cli.lines import Input
 
         source = Input(reactor)
-        async with access.connection(reactor) as client:
-            if ephemeral:
-                from securerelay.cli.ephemeral import talk_in_private
+        if ephemeral:
+            from securerelay.cli.ephemeral import talk_in_private
 
-                await talk_in_private(reactor, client, peer, source, common.out)
-            else:
-                await talk(client, peer, source, common.out)
+            await talk_in_private(reactor, client, peer, source, common.out)
+        else:
+            await talk(reactor, client, peer, source, common.out)
 
-    run(work)
+    access.run(work)
 
 
-async def talk(client: Client, peer: str, source: Input, out: Output) -> None:
+async def talk(reactor: Any, client: Client, peer: str, source: Input, out: Output) -> None:
     """Carry lines both ways until ours end.
 
     Args:
+        reactor: the reactor.
         client: connected.
         peer: with whom.
         source: our lines.
@@ -82,4 +81,4 @@ async def talk(client: Client, peer: str, source: Input, out: Output) -> None:
         async for message in client.listen():
             say_message(out, message, "{from}: {body}")
 
-    await first(speak(), hear())
+    await first(reactor, speak(), hear())

@@ -28,7 +28,7 @@ VERBS = {
     "chat": "Talk with a peer, line by line.",
     "who": "List the peers.",
     "status": "Show the relay on this machine, and the profile.",
-    "renew": "Renew the profile's certificate now.",
+    "renew": "Renew the profile's certificate, if it is due.",
     "revoke": "Shut a peer out for good, at once.",
     "issued": "List the certificates that the relay issued.",
     "keys": "Make, show and protect private keys.",

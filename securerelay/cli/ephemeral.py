@@ -33,7 +33,7 @@ from securerelay.errors import Refused, SecureRelayError
 if TYPE_CHECKING:
     from securerelay.channel import Pipe
     from securerelay.cli.lines import Input
-    from securerelay.client import Client
+    from securerelay.client import Client, Sent
 
 MAGIC = b"securerelay-chat/1 "
 TIMEOUT = 30.0
@@ -70,7 +70,8 @@ class Meeting:
         self._send("hello", self._mine).addErrback(self._nobody)
 
     def _nobody(self, failure: Failed) -> None:
-        if failure.check(Refused) and failure.value.code == "offline":
+        error = failure.value
+        if isinstance(error, Refused) and error.code == "offline":
             self._out.note(f"waiting for {self._peer}, who has to give --ephemeral too")
         else:
             self._fail(failure)
@@ -135,7 +136,7 @@ class Meeting:
 
     # -- frames
 
-    def _send(self, kind: str, argument: str, rest: bytes = b"") -> Deferred[Any]:
+    def _send(self, kind: str, argument: str, rest: bytes = b"") -> Deferred[Sent]:
         frame = MAGIC + f"{kind} {argument}\n".encode("ascii") + rest
         return self._client.send(self._peer, frame, ttl=0, timeout=TIMEOUT)
 
@@ -188,13 +189,13 @@ async def talk_in_private(
         record = {"private": True, "with": peer, "fingerprint": pipe.fingerprint}
         out.say(record, "private talk with {with}; compare: {fingerprint}")
         try:
-            await first(_speak(pipe, source), _show(pipe, peer, out))
+            await first(reactor, _speak(pipe, source), _show(pipe, peer, out))
         finally:
             await pipe.close().addTimeout(GOODBYE, reactor, onTimeoutCancel=lambda *_: None)
         out.note("the talk has ended; its keys are forgotten at both ends")
 
     try:
-        await first(converse(), meeting.hear())
+        await first(reactor, converse(), meeting.hear())
     finally:
         ticking.stop()
         meeting.close()
@@ -215,7 +216,5 @@ async def _show(pipe: Pipe, peer: str, out: Output) -> None:
         if len(held) > LONGEST:
             raise Failure("too-large", f"{peer} sends a line without end")
         for line in lines:
-            text = line.decode("utf-8", "replace")
-            out.say(
-                {"from": peer, "private": True, "text": text}, "{from}: {body}", body=Block(line)
-            )
+            record = {"from": peer, "private": True, "text": line.decode("utf-8", "replace")}
+            out.say(record, "{from}: {body}", body=Block(bytes(line)))

@@ -6,13 +6,16 @@ from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 
-async def first(*works: Coroutine[Any, Any, None]) -> None:
+async def first(clock: IReactorTime, *works: Coroutine[Any, Any, None]) -> None:
     """Run coroutines side by side until one ends; the others are cancelled and waited for.
 
     Args:
+        clock: the reactor. What follows happens in its next turn, since one of the coroutines may
+            end in the midst of another, which could not be cancelled then.
         works: at least one.
 
     Raises:
@@ -21,10 +24,10 @@ async def first(*works: Coroutine[Any, Any, None]) -> None:
     ended: Deferred[None] = Deferred()
     outcomes: list[Failure | None] = []
 
-    def note(result: Failure | None) -> None:
-        outcomes.append(result)
-        if not ended.called:
-            ended.callback(None)
+    def note(outcome: Failure | None) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) == 1:
+            clock.callLater(0, ended.callback, None)
 
     running = [Deferred.fromCoroutine(work).addBoth(note) for work in works]
     try:

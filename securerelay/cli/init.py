@@ -26,9 +26,9 @@ from securerelay.names import check_peer
 def command(common: Common, name: str, passphrase: bool, passphrase_file: Path | None) -> None:
     """Make a relay's data folder: its authority (RSA, 4096 bits), its identity and its keys.
 
-    The relay does this by itself at its first start; here the keys can be put under a passphrase that a
-    person types. The relay needs it at each start: see [passphrase] in its configuration.
-    A folder that has all this already is left as it is.
+    The relay does this by itself at its first start; here the keys can be put under a passphrase
+    that a person types. The relay needs it at each start: see [passphrase] in its configuration. A
+    folder that has all this already is left as it is.
     """
     check_peer(name)
     from securerelay.identity.relayfolder import RelayFolder

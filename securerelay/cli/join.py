@@ -14,7 +14,7 @@ from securerelay.cli import passphrases
 from securerelay.cli.keys import DEFAULT_SIZE, SIZES
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import moment
-from securerelay.cli.profiles import TIMEOUT
+from securerelay.cli.profiles import groups_option
 from securerelay.errors import ConnectError, SecureRelayError, TimedOut
 from securerelay.identity import profiles
 
@@ -46,6 +46,7 @@ LONGEST = 4096
     metavar="FILE",
     help="Holds the passphrase to protect the key with.",
 )
+@groups_option
 @click.pass_obj
 def command(
     common: Common,
@@ -54,6 +55,7 @@ def command(
     key_file: Path | None,
     passphrase: bool,
     passphrase_file: Path | None,
+    groups: tuple[str, ...] | None,
 ) -> None:
     """Accept INVITATION: make a key, have the relay certify it, and keep both in a profile.
 
@@ -64,6 +66,7 @@ def command(
     join again with the same invitation.
     """
     from securerelay.cli.run import run
+    from securerelay.crypto.groups import DEFAULT_GROUPS
     from securerelay.identity.invitation import Invitation
     from securerelay.identity.profile import Profile
 
@@ -81,15 +84,22 @@ def command(
         if secret is None and keyfile.is_protected(key_file):
             secret = passphrases.asked(common, f"Passphrase of {key_file}, and of the profile")
         key = keyfile.load_key(key_file, secret)
-    profile = Profile.join(folder, parsed, key=key, bits=int(key_bits), passphrase=secret)
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Any) -> Profile:
         from securerelay.client import enrol
 
-        await enrol(profile, passphrase=secret, reactor=reactor, timeout=TIMEOUT)
+        return await enrol(
+            parsed,
+            folder,
+            key=key,
+            bits=int(key_bits),
+            passphrase=secret,
+            groups=groups or DEFAULT_GROUPS,
+            reactor=reactor,
+        )
 
     try:
-        run(work)
+        profile = run(work)
     except (ConnectError, TimedOut):
         raise  # perhaps only the answer was lost: the next try needs the same key
     except SecureRelayError:

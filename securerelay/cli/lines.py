@@ -17,7 +17,7 @@ from securerelay.cli.exits import Failure
 
 BLOCK = 65536
 LONGEST = 16 << 20
-"""Bytes of a line, or of an input that becomes one message; relays take less by default."""
+"""Bytes of a line; relays take less by default."""
 
 
 class Input:
@@ -61,19 +61,6 @@ class Input:
             if searched > LONGEST:
                 raise Failure("too-large", f"a line of the input is longer than {LONGEST} bytes")
             await self._more()
-
-    async def everything(self) -> bytes:
-        """Read to the end.
-
-        Raises:
-            Failure: ``too-large`` if the end does not come.
-        """
-        while not self._ended:
-            if len(self._held) > LONGEST:
-                raise Failure("too-large", f"the input is larger than {LONGEST} bytes")
-            await self._more()
-        whole, self._held = bytes(self._held), bytearray()
-        return whole
 
     def _more(self) -> Deferred[None]:
         def forget(_: Deferred[None]) -> None:

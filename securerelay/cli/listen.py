@@ -12,7 +12,6 @@ from securerelay.cli.durations import Duration
 from securerelay.cli.exits import Failure
 from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
-from securerelay.cli.output import Output
 from securerelay.cli.profiles import Access, access_options
 from securerelay.errors import TimedOut
 
@@ -47,9 +46,8 @@ def command(
     """
     out = common.out
     words = _words(exec_) if exec_ is not None else None
-    from securerelay.cli.run import run
 
-    async def work(reactor: Any) -> None:
+    async def work(reactor: Any, client: Client) -> None:
         async def take(message: Message) -> None:
             if words is None:
                 say_message(out, message, "{when} {from}: {body}")
@@ -58,10 +56,9 @@ def command(
 
                 await execute(reactor, words, message, access.folder)
 
-        async with access.connection(reactor) as client:
-            await receive(client, take, reactor.seconds, count, timeout, out)
+        await receive(client, take, reactor.seconds, count, timeout)
 
-    run(work)
+    access.run(work)
 
 
 def _words(command_line: str) -> list[str]:
@@ -81,7 +78,6 @@ async def receive(
     seconds: Callable[[], float],
     count: int | None,
     timeout: float | None,
-    out: Output,
 ) -> None:
     """Take messages until there were enough, or the time is over.
 
@@ -91,7 +87,6 @@ async def receive(
         seconds: a monotonic clock.
         count: how many; None for as many as come.
         timeout: seconds; None for no end.
-        out: where a remark goes.
 
     Raises:
         Failure: ``timeout`` if fewer than ``count`` came.

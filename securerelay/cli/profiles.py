@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from securerelay.client import Client
     from securerelay.identity.profile import Profile
 
+T = TypeVar("T")
+
 TIMEOUT = 30.0
 """Seconds for the first connection."""
 
@@ -28,11 +29,15 @@ class Access:
     Args:
         common: says which.
         passphrase_file: holds the passphrase of its key, if it has one and the file is given.
+        groups: key exchanges to permit, best first; None for the library's choice.
     """
 
-    def __init__(self, common: Common, passphrase_file: Path | None) -> None:
+    def __init__(
+        self, common: Common, passphrase_file: Path | None, groups: tuple[str, ...] | None
+    ) -> None:
         self._common = common
         self._file = passphrase_file
+        self._groups = groups
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -70,36 +75,81 @@ class Access:
             return None
         return passphrases.given(self._file) or passphrases.asked(self._common, question)
 
-    @asynccontextmanager
-    async def connection(self, reactor: Any, timeout: float = TIMEOUT) -> AsyncIterator[Client]:
-        """Connect, and say goodbye at the end.
+    def run(
+        self, work: Callable[[Any, Client], Coroutine[Any, Any, T]], timeout: float = TIMEOUT
+    ) -> T:
+        """Connect, do something, and say goodbye.
+
+        The profile is opened, and a passphrase asked for, before anything else is started.
 
         Args:
-            reactor: the reactor.
+            work: an ``async def`` that takes the reactor and a client that is connected.
             timeout: seconds for the first connection; later ones are made without end.
+
+        Returns:
+            What it returned.
 
         Raises:
             ConnectError: if no address of the relay answers.
             AuthenticationFailed: if the relay is another one, or does not accept us.
         """
+        profile, passphrase = self.profile, self.passphrase
+        from securerelay.cli.run import run
         from securerelay.client import connect
+        from securerelay.crypto.groups import DEFAULT_GROUPS
 
-        client = await connect(
-            self.profile, passphrase=self.passphrase, reactor=reactor, timeout=timeout
-        )
-        try:
-            yield client
-        finally:
-            await client.close()
+        async def connected(reactor: Any) -> T:
+            client = await connect(
+                profile,
+                passphrase=passphrase,
+                groups=self._groups or DEFAULT_GROUPS,
+                reactor=reactor,
+                timeout=timeout,
+            )
+            try:
+                return await work(reactor, client)
+            finally:
+                await client.close()
+
+        return run(connected)
+
+
+def _groups(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    from securerelay.crypto.groups import GROUPS
+
+    names = tuple(value.split(","))
+    for name in names:
+        if name not in GROUPS:
+            known = ", ".join(GROUPS)
+            raise click.BadParameter(f"{name!a} is no key exchange; known are {known}")
+    return names
+
+
+groups_option = click.option(
+    "--groups",
+    callback=_groups,
+    envvar="SECURERELAY_GROUPS",
+    metavar="NAME,...",
+    help="Key exchanges to permit, best first.  [default: x25519mlkem768]",
+)
 
 
 def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the argument ``access``, and the option for its passphrase."""
+    """Give a verb the argument ``access``, and the options that go with it."""
 
     def with_access(
-        context: click.Context, *arguments: Any, passphrase_file: Path | None, **options: Any
+        context: click.Context,
+        /,
+        *arguments: Any,
+        passphrase_file: Path | None,
+        groups: tuple[str, ...] | None,
+        **options: Any,
     ) -> Any:
-        access = Access(context.ensure_object(Common), passphrase_file)
+        access = Access(context.ensure_object(Common), passphrase_file, groups)
         return context.invoke(function, *arguments, access=access, **options)
 
     functools.update_wrapper(with_access, function)
@@ -110,4 +160,4 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="Holds the passphrase of the key, if it has one.",
     )
-    return option(click.pass_context(with_access))
+    return option(groups_option(click.pass_context(with_access)))

@@ -10,6 +10,7 @@ import click
 
 from securerelay import names
 from securerelay.cli.durations import Duration
+from securerelay.cli.exits import Failure
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output, moment
 from securerelay.cli.profiles import Access, access_options
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Wait = Literal["accepted", "delivered"]
 
+LONGEST = 16 << 20
+"""Bytes of an input that becomes one message; relays take less by default."""
 IN_FLIGHT = 256
 """Lines sent and unanswered, at most."""
 
@@ -68,29 +71,32 @@ def command(
     names.check_room(to) if to.startswith("@") else names.check_peer(to)
     if lines and text not in (None, "-"):
         raise click.UsageError("--lines sends the lines of the standard input; leave out TEXT")
-    from securerelay.cli.run import run
+    body = b"" if lines else _body(text, common.out)
 
-    async def work(reactor: Any) -> None:
-        from securerelay.cli.lines import Input
+    async def work(reactor: Any, client: Client) -> None:
+        if lines:
+            from securerelay.cli.lines import Input
 
-        source = Input(reactor)
-        body = None if lines else await _body(text, source, common.out)
-        async with access.connection(reactor, timeout) as client:
-            if body is None:
-                await send_lines(client, source, common.out, to, wait, timeout, ttl)
-            else:
-                sent = await client.send(to, body, ttl=ttl, wait=wait, timeout=timeout)
-                tell(common.out, to, sent)
+            source = Input(reactor)
+            await send_lines(client, source, common.out, to, wait, timeout, ttl)
+        else:
+            sent = await client.send(to, body, ttl=ttl, wait=wait, timeout=timeout)
+            tell(common.out, to, sent)
 
-    run(work)
+    access.run(work, timeout)
 
 
-async def _body(text: str | None, source: Input, out: Output) -> bytes:
+def _body(text: str | None, out: Output) -> bytes:
     if text is not None and text != "-":
         return os.fsencode(text)
-    if sys.stdin is not None and sys.stdin.isatty():
+    if sys.stdin is None:
+        return b""
+    if sys.stdin.isatty():
         out.note("type the message, then Ctrl-D on a line of its own")
-    return await source.everything()
+    body = sys.stdin.buffer.read(LONGEST + 1)
+    if len(body) > LONGEST:
+        raise Failure("too-large", f"the input is larger than {LONGEST} bytes")
+    return body
 
 
 def tell(out: Output, to: str, sent: Sent) -> None:
@@ -123,10 +129,10 @@ async def send_lines(
         SecureRelayError: the first refusal, once everything under way has its answer.
     """
     from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-    from twisted.python.failure import Failure
+    from twisted.python.failure import Failure as Failed
 
     slots = DeferredSemaphore(IN_FLIGHT)
-    refusals: list[Failure] = []
+    refusals: list[Failed] = []
     count = 0
 
     def accepted(sent: Sent) -> None:
@@ -135,7 +141,7 @@ async def send_lines(
         if out.json:
             tell(out, to, sent)
 
-    def refused(failure: Failure) -> None:
+    def refused(failure: Failed) -> None:
         refusals.append(failure)
         reading.cancel()
 

@@ -31,7 +31,8 @@ VARIABLE = "SECURERELAY_CLIENT_CONFIG"
 """Names another file than :data:`SYSTEM`."""
 FILE_NAME = "client.toml"
 
-_TOP = {"json": bool, "profile": str, "data": str}
+_TOP = {"json": bool, "profile": str, "data": str, "groups": str, "passphrase_file": str}
+_OF_MANY_VERBS = ("groups", "passphrase_file")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -115,16 +116,22 @@ def _profile_folder(profile: str | None) -> Path | None:
 
 
 def _table(context: click.Context, path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Pick and check the table of a verb, such as ``[send]`` or ``[keys.generate]``."""
+    """Pick and check what is for one verb: the table ``[send]``, or ``[keys.generate]``."""
     names = context.command_path.split()[1:]
+    of_many = {key: values[key] for key in _OF_MANY_VERBS if key in values}
     for name in names:
         values = values.get(name, {})
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: {'.'.join(names)} must be a table")
-    options = {option.name: option for option in context.command.params if option.expose_value}
+    options = {
+        option.name: option
+        for option in context.command.params
+        if isinstance(option, click.Option) and option.expose_value
+    }
+    values = {**{key: of_many[key] for key in of_many if key in options}, **values}
     for key, value in values.items():
         where = f"{path}: [{'.'.join(names)}] {key}"
-        if not isinstance(options.get(key), click.Option):
+        if key not in options:
             allowed = ", ".join(sorted(str(name) for name in options))
             raise ConfigError(f"{where}: unknown; allowed are {allowed}")
         try:

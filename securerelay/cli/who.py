@@ -19,22 +19,26 @@ if TYPE_CHECKING:
 @access_options
 @click.pass_obj
 def command(common: Common, access: Access, watch: bool) -> None:
-    """List the peers, and whether they are connected."""
-    from securerelay.cli.run import run
+    """List the peers, and whether they are connected, or even listening."""
 
-    async def work(reactor: Any) -> None:
-        async with access.connection(reactor) as client:
-            await show(client, common.out)
-            if watch:
-                await follow(client, common.out)
+    async def work(reactor: Any, client: Client) -> None:
+        await show(client, common.out)
+        if watch:
+            await follow(client, common.out)
 
-    run(work)
+    access.run(work)
 
 
 async def show(client: Client, out: Output) -> None:
-    """Write a line for each peer."""
-    for peer in (await client.call("peer.list"))["peers"]:
-        _say(out, peer)
+    """Write a line for each peer; a long list comes in parts."""
+    after = ""
+    while True:
+        answer = await client.call("peer.list", {"after": after})
+        for peer in answer["peers"]:
+            _say(out, peer)
+            after = peer["peer"]
+        if not answer["more"]:
+            return
 
 
 async def follow(client: Client, out: Output) -> None:
@@ -45,8 +49,9 @@ async def follow(client: Client, out: Output) -> None:
 
 
 def _say(out: Output, peer: dict[str, Any]) -> None:
-    out.say(
-        {"name": peer.get("name"), "online": bool(peer.get("online"))},
-        "{name:<32}  {state}",
-        state="connected" if peer.get("online") else "away",
-    )
+    if peer["listening"]:
+        state = "listening"
+    else:
+        state = "connected" if peer["online"] else "away"
+    record = {"name": peer["peer"], "online": peer["online"], "listening": peer["listening"]}
+    out.say(record, "{name:<32}  {state}", state=state)

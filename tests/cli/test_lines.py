@@ -69,11 +69,13 @@ def test_a_line_may_come_in_pieces(pipe: tuple[int, int]):
 
 def test_a_file_is_read_like_a_pipe(tmp_path: Path):
     path = tmp_path / "message"
-    path.write_bytes(b"x" * 200_000)
+    path.write_bytes(b"x" * 200_000 + b"\nend")
     descriptor = os.open(path, os.O_RDONLY)
     reactor = Turns()
     try:
-        assert reactor.finish(Input(reactor, descriptor).everything()) == b"x" * 200_000
+        source = Input(reactor, descriptor)
+        assert reactor.finish(source.line()) == b"x" * 200_000
+        assert reactor.finish(source.line()) == b"end"
     finally:
         os.close(descriptor)
 
@@ -82,7 +84,7 @@ def test_a_closed_input_is_an_empty_one(pipe: tuple[int, int]):
     os.close(pipe[0])
     reactor = Turns()
     source = Input(reactor, pipe[0])
-    assert reactor.finish(source.everything()) == b""
+    assert reactor.finish(source.line()) is None
 
 
 def test_a_cancelled_wait_loses_no_line(pipe: tuple[int, int]):
@@ -103,11 +105,3 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     os.write(pipe[1], b"x" * 1000)
     with pytest.raises(Failure, match="longer than 100 bytes"):
         reactor.finish(Input(reactor, pipe[0]).line())
-
-
-def test_an_endless_message_is_refused(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lines, "LONGEST", 100)
-    reactor = Turns()
-    os.write(pipe[1], b"x" * 1000)
-    with pytest.raises(Failure, match="larger than 100 bytes"):
-        reactor.finish(Input(reactor, pipe[0]).everything())
