@@ -77,8 +77,7 @@ class Demo:
         Returns:
             Its standard output.
         """
-        shown = f"echo {shlex.quote(given)} | " if given else ""
-        say(f"$ {shown}securerelay {shlex.join(words)}")
+        say(f"$ securerelay {shlex.join(words)}" + ("    # the invitation" if given else ""))
         done = subprocess.run(
             [COMMANDS / "securerelay", *words],
             cwd=self.folder,
@@ -108,7 +107,8 @@ def wait_until_ready(
             if process.poll() is not None:
                 sys.exit(f"demo: the relay did not start\n{log.read_text()}")
     for line in log.read_text().splitlines():
-        say("  " + line)
+        if not line[:1].isdigit():  # what it says to people; log lines begin with the time
+            say("  " + line)
 
 
 def say(line: str) -> None:
@@ -128,7 +128,7 @@ def main() -> None:
         title("A relay makes its authority and its identity, and serves")
         with demo.relay():
             for name in ("alice", "bob"):
-                title(f"{name.capitalize()} is invited, and joins with a key of her or his own")
+                title(f"{name.capitalize()} is invited, and joins with a key of their own")
                 invitation = demo.run("invite", name, "--data", str(demo.data))
                 demo.run("join", "-", given=invitation)
             title("Alice writes to Bob, who is not there; his mailbox keeps it")
