@@ -95,7 +95,6 @@ class Lifetimes:
     ticket: int = _number(DAY, 0, DAY)
     mail: int = _number(7 * DAY, 1, 29 * DAY)
     mail_longest: int = _number(29 * DAY, 1, 29 * DAY)
-    stream: int = _number(30 * DAY, 30 * DAY, 365 * DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +130,6 @@ class PeerLimits:
     bytes_per_second: int = _number(16 * MIB, 1024, 1 << 40)
     calls_per_second: int = _number(50, 1, 100_000)
     sessions: int = _number(4, 1, 1024)
-    rooms: int = _number(64, 0, 65_536)
 
 
 EVERYONE = "*"
@@ -156,7 +154,7 @@ class Policy:
     )
 
     def may_invite(self, name: str, roles: Collection[str] = ()) -> bool:
-        """Tell whether a peer may invite newcomers, by this policy or by a role it was invited with."""
+        """Tell whether a peer may invite newcomers, by this policy or by a role of its own."""
         return name in self.invite or EVERYONE in self.invite or "invite" in roles
 
     def may_see(self, name: str, other: str) -> bool:

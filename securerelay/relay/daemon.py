@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,7 @@ class Daemon(Service):
     def startService(self) -> None:
         """Take SIGHUP from now on, and start once the reactor runs."""
         super().startService()
+        _set_process_limits()
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.hang_up))
         self._reactor.callWhenRunning(self._begin)
@@ -129,3 +131,12 @@ class Daemon(Service):
             self._watchdog.stop()
         self._starting.cancel()
         return Deferred.fromCoroutine(self.relay.stop())
+
+
+def _set_process_limits() -> None:
+    """Allow as many connections as the system does, and keep secrets out of core dumps."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))

@@ -150,7 +150,7 @@ class RelayService:
             "relay.ready",
             listen="; ".join(self.listeners.told()),
             id=self.relay_id.hex(),
-            data=self.config.data,
+            data=str(self.config.data),
             engine=durability.engine,
         )
 

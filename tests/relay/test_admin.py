@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from securerelay.errors import BadName, Refused, StorageError
 from securerelay.relay.admin import AdminFactory, listen, socket_path
-from tests.relay.test_logging import Recorded
+from tests.relay.in_memory import Recorded
 
 
 class Fixture:

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
-from twisted.internet.task import Clock
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from securerelay.relay.logging import EventLog, LineObserver, as_json, as_text
-
-
-class Recorded:
-    """A log with its own publisher; ``lines`` is what an observer wrote."""
-
-    def __init__(self, form: str = "text", lines_per_second: int = 20):
-        self.clock = Clock()
-        self.stream = io.StringIO()
-        self.observer = LineObserver(self.stream, form, self.clock.seconds)
-        self.publisher = LogPublisher(self.observer)
-        self.log = EventLog(
-            lines_per_second, self.clock.seconds, Logger("securerelay", observer=self.publisher)
-        )
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines without their times."""
-        return [line.split(" ", 1)[1] for line in self.stream.getvalue().splitlines()]
+from securerelay.relay.logging import as_json, as_text
+from tests.relay.in_memory import Recorded
 
 
 def test_an_event_is_one_line_of_its_name_and_fields() -> None:

@@ -2,109 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from cryptography import x509
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from securerelay.errors import ConfigError, LocalError, StorageError
 from securerelay.identity.invitation import Invitation
-from securerelay.identity.relayfolder import RelayFolder
 from securerelay.relay.config import Certificates, Config, Handshake, Lifetimes, Limits, Tls
-from securerelay.relay.listening import Listeners
-from securerelay.relay.service import DAY, RelayService
-from securerelay.relay.tls import OwnCertificate, hosts
-from securerelay.store.memory import MemoryStore
-from securerelay.store.rows import CertificateRow
-from tests.relay.folders import copy_folder
-from tests.relay.test_logging import Recorded
-from tests.relay.test_signing import Patient
-
-
-class ThreadlessReactor(MemoryReactorClock):
-    """A reactor in memory that takes what threads hand it at once."""
-
-    def callFromThread(self, call: Any, *arguments: Any) -> None:
-        call(*arguments)
-
-
-class Relay:
-    """A relay in memory; ``next`` is the configuration that it reads next."""
-
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        self.reactor = ThreadlessReactor()
-        now = datetime.datetime.now(datetime.timezone.utc)
-        self.reactor.advance(now.timestamp())
-        config = Config(data=copy_folder(folder / "data"), **changes)
-        self.next: Config | LocalError = config
-        self.threads = Patient()
-        self.store = MemoryStore()
-        self.recorded = Recorded()
-        self.certificate = OwnCertificate()
-        self.listeners = Listeners(self.reactor, config, self.certificate)
-        self.listeners.take_ports()
-        self.service = RelayService(
-            self.reactor,
-            config,
-            self.load,
-            RelayFolder.open(config.data, now=now, days=config.certificates.relay_days),
-            self.store,
-            self.listeners,
-            self.certificate,
-            self.reactor.seconds,
-            log=self.recorded.log,
-            threads=self.threads,  # type: ignore[arg-type]
-        )
-
-    def load(self) -> Config:
-        if isinstance(self.next, LocalError):
-            raise self.next
-        return self.next
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end, doing the threads' work as it comes."""
-        outcome: list[Any] = []
-        deferred = Deferred.fromCoroutine(work)
-        deferred.addBoth(outcome.append)
-        while not outcome and (self.threads.work or self.reactor.getDelayedCalls()):
-            if self.threads.work:
-                self.threads.do_one()
-            self.reactor.advance(0.001)
-        (result,) = outcome
-        if hasattr(result, "raiseException"):
-            result.raiseException()
-        return result
-
-    def start(self) -> Relay:
-        self.run(self.service.start())
-        return self
-
-    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """Ask as the administrator."""
-        factory = self.reactor.unixServers[-1][1]
-        protocol, transport = factory.buildProtocol(None), StringTransport()
-        protocol.makeConnection(transport)
-        protocol.dataReceived(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(transport.value())
-        return answer
-
-    def enrol(self, name: str, days: int = 30) -> None:
-        """Put a peer into the directory."""
-        now = int(self.reactor.seconds() * 1000)
-        token = bytes.fromhex(self.ask("invite", name=name)["token"])
-        row = CertificateRow(
-            name, name.encode(), name.encode() * 32, b"spki", 77, now + days * 86_400_000, now
-        )
-        self.run(self._consume(token, row, now))
-
-    async def _consume(self, token: bytes, row: CertificateRow, now: int) -> None:
-        await self.store.consume(token, row, now)
+from securerelay.relay.service import DAY
+from securerelay.relay.tls import hosts
+from tests.relay.in_memory import Relay
 
 
 @pytest.fixture

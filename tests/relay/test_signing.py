@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from securerelay.errors import RemoteError
 from securerelay.relay.limits import CpuShare
 from securerelay.relay.signing import SigningPool
-
-
-class Patient:
-    """Stands for threads and reactor: what is to be done waits until the test says so."""
-
-    def __init__(self) -> None:
-        self.work: list[tuple[Any, Callable[[], Any]]] = []
-
-    def start(self) -> None:
-        """There is nothing to start."""
-
-    def stop(self) -> None:
-        """There is nothing to stop."""
-
-    def callInThreadWithCallback(self, answer: Any, work: Callable[[], Any]) -> None:
-        self.work.append((answer, work))
-
-    def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:
-        call(*arguments)
-
-    def do_one(self) -> None:
-        answer, work = self.work.pop(0)
-        try:
-            result = work()
-        except Exception:
-            answer(False, Failure())
-        else:
-            answer(True, result)
+from tests.relay.in_memory import Patient
 
 
 def pool(threads: Patient, cpu: CpuShare | None = None) -> SigningPool:
