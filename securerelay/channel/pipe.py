@@ -8,7 +8,7 @@ from collections import deque
 from twisted.internet import interfaces
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -55,7 +55,8 @@ class Pipe:
         self._closers: list[Deferred[None]] = []
         self._end: End | None = None
         self._protocol: IProtocol | None = None
-        self._producer: IPushProducer | None = None
+        self._producer: typing.Any = None
+        self._pull = False
         self.session_id = connection.session_id
 
     @property
@@ -100,7 +101,7 @@ class Pipe:
         """Hear from the carrier that it has enough for now, or takes more."""
         self._paused = paused
         self._let_writers_go()
-        if self._producer is not None:
+        if self._producer is not None and not self._pull:
             if paused:
                 self._producer.pauseProducing()
             else:
@@ -111,6 +112,7 @@ class Pipe:
             writers, self._writers = self._writers, []
             for writer in writers:
                 writer.callback(None)
+            self._ask()
 
     def close(self) -> Deferred[None]:
         """End the pipe in order: the other end reads everything written before, then its end.
@@ -186,6 +188,9 @@ class Pipe:
         """Take how it ended."""
         self._end = end
         self._unsent.clear()
+        if self._producer is not None:
+            self._producer, producer = None, self._producer
+            producer.stopProducing()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.callback(b"") if end.orderly else reader.errback(self._cut(end))
@@ -219,9 +224,19 @@ class Pipe:
         if self._end is not None:
             self.ended(self._end)
 
-    def produce(self, producer: IPushProducer | None) -> None:
-        """Let a producer hear when the other end is slow."""
-        self._producer = producer
+    def produce(self, producer: typing.Any, pull: bool = False) -> None:
+        """Let a producer hear when the other end is slow; None when it has done.
+
+        Args:
+            producer: see IPushProducer, or IPullProducer.
+            pull: whether it has to be asked for every piece.
+        """
+        self._producer, self._pull = producer, pull
+        self._ask()
+
+    def _ask(self) -> None:
+        while self._pull and self._producer is not None and not self._paused and not self._unsent:
+            self._producer.resumeProducing()
 
     def hold(self, hold: bool) -> None:
         """Stop, or go on, delivering what comes."""
@@ -277,13 +292,8 @@ class PipeTransport:
         return PipeAddress()
 
     def registerProducer(self, producer: typing.Any, streaming: bool) -> None:
-        """See IConsumer; a producer that wants to be pulled is asked again after every write."""
-        if not streaming:
-            from twisted.internet._producer_helpers import _PullToPush
-
-            producer = _PullToPush(producer, self)
-            producer.startStreaming()
-        self.pipe.produce(producer)
+        """See IConsumer."""
+        self.pipe.produce(producer, pull=not streaming)
 
     def unregisterProducer(self) -> None:
         """See IConsumer."""

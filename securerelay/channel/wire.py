@@ -180,7 +180,7 @@ class Listener:
         if self._port is not None:
             port, self._port = self._port, None
             port.stopListening()
-        for wire in self._wires:
+        for wire in list(self._wires):
             if wire.end is not None and wire.end.pipe is None:
                 wire.lose()
 

@@ -143,12 +143,6 @@ class Inbox:
         if self.acked > before:
             self._acknowledged()
 
-    def restart(self) -> None:
-        """The mailbox is another than the one we knew: count from its beginning."""
-        self.last = self.acked = 0
-        self._unacknowledged.clear()
-        self._done.clear()
-
     def fail(self, error: Exception) -> None:
         """No message will come any more; what has come can still be read."""
         self._error = error

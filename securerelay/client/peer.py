@@ -25,8 +25,8 @@ from securerelay.protocol.connection import ClientConfig, ClientTicket, RelayIde
 CONNECT = 30.0
 """Seconds that :func:`connect` waits for a connection."""
 
-Endpoint = str | IStreamClientEndpoint
-Endpoints = Sequence[tuple[str, IStreamClientEndpoint]]
+Endpoint: typing.TypeAlias = "str | IStreamClientEndpoint"
+Endpoints: typing.TypeAlias = "Sequence[tuple[str, IStreamClientEndpoint]]"
 
 
 class ProfileIdentity:

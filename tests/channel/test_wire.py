@@ -197,3 +197,61 @@ def test_foreign_protocols_get_one_line_and_no_pipe(line):
     assert transport.value() == b"SR1 ERR code=bad-line\n"
     assert transport.disconnecting
     assert not isinstance(outcome(place.listener.accept()), (Pipe, SecureRelayError))
+
+
+def test_a_protocol_over_a_pipe_is_paused_when_the_other_end_is_slow():
+    place = Place()
+    _, guest = place.pipes()
+    told: list[str] = []
+
+    class Producer:
+        def pauseProducing(self) -> None:
+            told.append("pause")
+
+        def resumeProducing(self) -> None:
+            told.append("resume")
+
+        def stopProducing(self) -> None:
+            told.append("stop")
+
+    idle = Protocol()
+    guest.attach(idle)
+    assert idle.transport is not None
+    idle.transport.registerProducer(Producer(), True)
+    wire = place.network.pumps[-1].client
+    wire.pauseProducing()
+    wire.resumeProducing()
+    idle.transport.unregisterProducer()
+    wire.pauseProducing()
+    assert told == ["pause", "resume"]
+
+
+def test_a_protocol_over_a_pipe_sends_a_file_and_hangs_up():
+    import io
+
+    from twisted.protocols.basic import FileSender
+
+    place = Place()
+    host, guest = place.pipes()
+    sender = Protocol()
+    guest.attach(sender)
+    body = bytes(range(256)) * 400
+    sending = FileSender().beginFileTransfer(io.BytesIO(body), sender.transport)
+    sending.addCallback(lambda _: sender.transport.loseConnection())
+    place.network.run()
+
+    async def everything() -> bytes:
+        return b"".join([chunk async for chunk in host])
+
+    assert outcome(Deferred.fromCoroutine(everything())) == body
+
+
+def test_a_protocol_that_aborts_looks_cut_to_the_other_end():
+    place = Place()
+    host, guest = place.pipes()
+    rude = Protocol()
+    guest.attach(rude)
+    reading = host.read()
+    rude.transport.abortConnection()
+    place.network.run()
+    assert isinstance(outcome(reading), ConnectError)
