@@ -41,7 +41,7 @@ def backup(folder: Path, target: Path) -> None:
         raise StorageError(f"{target} exists: choose another name")
     try:
         part.unlink(missing_ok=True)
-        with contextlib.closing(database.connect(folder / FILE, readonly=True)) as db:
+        with contextlib.closing(database.connect(folder / FILE, "mode=ro")) as db:
             _copy(db, part)
         database.settle(part, target)
     except (OSError, sqlite3.Error) as error:
@@ -76,7 +76,7 @@ def restore(source: Path, folder: Path) -> int:
             raise StorageError(f"{path} exists: move it, and its -wal, out of the way first")
         database.check(source)
         new.unlink(missing_ok=True)
-        with contextlib.closing(database.connect(source, readonly=True)) as db:
+        with database.inspected(source) as db:
             _copy(db, new)
         with contextlib.closing(database.connect(new)) as db:
             migrate(db)
@@ -107,7 +107,7 @@ def examine(folder: Path) -> list[str]:
     lock.acquire()
     try:
         database.check(folder / FILE)
-        with contextlib.closing(database.connect(folder / FILE, readonly=True)) as db:
+        with database.inspected(folder / FILE) as db:
             return _examine(db)
     except sqlite3.Error as error:
         return [f"the database does not read to its end: {error}"]

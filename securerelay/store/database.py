@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,21 +19,45 @@ checksums.
 """
 
 
-def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+def connect(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use.
 
     Args:
         path: of an existing database.
-        readonly: True for one that must not change the file in any way.
+        mode: how, as SQLite's URIs say it; ``mode=ro`` neither writes nor checkpoints.
 
     Returns:
         A connection in autocommit mode.
     """
-    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if readonly else 'rw'}"
+    uri = f"file:{quote(str(path.absolute()))}?{mode}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+@contextlib.contextmanager
+def inspected(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database that nobody uses, and leave everything around it as it is.
+
+    Args:
+        path: of an existing database.
+
+    Yields:
+        A connection that only reads.
+    """
+    shm = path.with_name(path.name + "-shm")
+    if path.with_name(path.name + "-wal").exists():
+        # There is a log to read, for which SQLite needs its index.
+        mode, indexed = "mode=ro", shm.exists()
+    else:
+        mode, indexed = "immutable=1", True
+    try:
+        with contextlib.closing(connect(path, mode)) as db:
+            yield db
+    finally:
+        if not indexed:
+            shm.unlink(missing_ok=True)
 
 
 def create(path: Path) -> None:
@@ -90,7 +115,7 @@ def check(path: Path) -> None:
     if header[:16] != b"SQLite format 3\0" or application != APPLICATION_ID:
         raise StorageError(f"{path} is not a database of SecureRelay")
     try:
-        with contextlib.closing(connect(path, readonly=True)) as db:
+        with inspected(path) as db:
             problem = _problem(db, path.stat().st_size)
     except sqlite3.Error as error:
         problem = f"is damaged ({error}): restore a backup"

@@ -108,7 +108,7 @@ class Engine:
             db, created = database.open_database(path)
             try:
                 epoch = database.next_epoch(db)
-                reader = database.connect(path, readonly=True)
+                reader = database.connect(path, "mode=ro")
             except sqlite3.Error as error:
                 db.close()
                 raise explain(error, self.folder) from None

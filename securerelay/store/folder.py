@@ -25,12 +25,14 @@ class FolderLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock, unless it is held by this object already.
 
         Raises:
             FolderLocked: if somebody has it.
             StorageError: if the folder is missing or not ours to write.
         """
+        if self._file is not None:
+            return
         try:
             file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

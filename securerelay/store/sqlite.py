@@ -62,7 +62,7 @@ class SqliteStore:
         wrap_key: 32 bytes that encrypt the PSKs of tickets; kept outside the database.
         call: runs a function with its arguments in the reactor thread, as
             ``reactor.callFromThread``.
-        lock: the folder's lock if the caller holds it already; it is let go at ``close``.
+        lock: the folder's lock if the caller holds it already; let go when the store is closed.
         lane: makes the lanes; a test gives one that works in the caller's thread.
         failpoint: called with ``before-commit`` and ``after-commit`` in the writing thread.
         on_stop: called once, in the reactor thread, if the disk fails and the store gives up.
