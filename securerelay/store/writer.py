@@ -93,8 +93,14 @@ class Writer:
         try:
             return self._transaction(changes)
         except sqlite3.Error as error:
-            if len(changes) == 1:
-                return self._retry(changes[0], error)
+            meaning = explain(error, self._folder)
+            if isinstance(meaning, StorageStopped):
+                # What a failed sync left behind is unknown, and a second one may succeed falsely.
+                self.stopped = meaning
+            elif isinstance(meaning, StorageFull) and self._gave_way(changes):
+                return self.commit(changes)
+            if self.stopped is not None or len(changes) == 1:
+                return [(change, Failure(meaning)) for change in changes]
         except _HalfDone as error:
             if len(changes) == 1:
                 return [(changes[0], error.failure)]
@@ -146,15 +152,12 @@ class Writer:
                 raise _HalfDone(failure) from None
             return failure
 
-    def _retry(self, change: Change, error: sqlite3.Error) -> Answers:
-        """Deal with a change that failed by itself."""
-        meaning = explain(error, self._folder)
-        if isinstance(meaning, StorageStopped):
-            self.stopped = meaning
-        elif isinstance(meaning, StorageFull) and change.frees and self._ballast.release():
+    def _gave_way(self, changes: list[Change]) -> bool:
+        """Give up the ballast for one change that found no room to make room."""
+        if len(changes) == 1 and changes[0].frees and self._ballast.release():
             self._low = True
-            return self.commit([change])
-        return [(change, Failure(meaning))]
+            return True
+        return False
 
     def _has_room(self) -> bool:
         if self._ballast.reserve():
