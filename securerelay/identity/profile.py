@@ -314,8 +314,6 @@ class Profile:
         Returns:
             A ticket that has not expired, or None if there is none that can be had.
         """
-        if self._key is None and self.protected():
-            return None
         with files.locked(self.path / LOCK):
             left = [one for one in self._tickets() if one.expiry > now]
             if not left:
@@ -332,12 +330,9 @@ class Profile:
             self._put_tickets(tickets)
 
     def _tickets(self) -> list[ClientTicket]:
-        path = self.path / TICKETS
-        if not path.exists():
-            return []
-        # Tickets only save time: what cannot be read is no reason to fail.
+        # Tickets only save time: what is missing or cannot be read is no reason to fail.
         try:
-            return ticketfile.unseal(files.read_private(path), self.key())
+            return ticketfile.unseal(files.read_private(self.path / TICKETS), self.key())
         except (LocalError, ValueError):
             return []
 

@@ -379,8 +379,6 @@ def _under_either(
     try:
         return load(path, old)
     except WrongPassphrase:
-        if new is None:
-            raise
         with contextlib.suppress(WrongPassphrase):
             return load(path, new)
         raise
