@@ -255,7 +255,7 @@ class Link:
         self._root = root
         self._sealer = Sealer(self.suite, sends)
         self._opener = Opener(self.suite, receives)
-        self._ratcheted_at = self._seconds()
+        self._ratcheted_at = self._seconds() - UPDATE_INTERVAL
 
     def _receive_records(self, data: bytes) -> None:
         opener = self._opener

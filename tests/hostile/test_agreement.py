@@ -155,17 +155,18 @@ def test_our_client_and_their_relay_agree_from_handshake_to_close(group: str, su
     assert ends.relay.peer == "alice"
     ends.agree()
     ends.talk()
-    connection.update()
-    ends.relay.update()
-    connection.update()
+    for _ in range(2):
+        ends.now += 0.1
+        assert connection.update()
+        ends.relay.update()
     ends.talk()
     ends.agree()
     assert connection.rekey()
     ends.talk()
     ends.agree()
-    connection.update()
-    ends.relay.update()
     ends.now += 60
+    assert connection.update()
+    ends.relay.update()
     assert connection.rekey()
     ends.pump()
     ends.talk()
@@ -340,7 +341,7 @@ def test_their_client_and_our_relay_agree_from_handshake_to_close(group: str, su
     agree(client, side, tickets)
     talk(client, side)
     client.update()
-    side.connection.update()
+    assert side.connection.update()
     client.update()
     talk(client, side)
     agree(client, side, tickets)
@@ -349,10 +350,10 @@ def test_their_client_and_our_relay_agree_from_handshake_to_close(group: str, su
         client.core.privates["rekey"] = client.core.privates.get(group)
         fresh = client.rekey(group).tickets
         agree(client, side, fresh)
-        side.connection.update()
+        side.now += 60  # type: ignore[attr-defined]
+        assert side.connection.update()
         talk(client, side)
         agree(client, side, fresh)
-        side.now += 60  # type: ignore[attr-defined]
     assert client.close("done") == "bye"
     assert [(end.code, end.orderly) for end in side.ends] == [("done", True)]
 
@@ -422,7 +423,7 @@ def test_our_relays_update_may_cross_their_offer_of_a_rekey() -> None:
     side = our_relay()
     client = their_client(side)
     client.handshake()
-    side.connection.update()
+    assert side.connection.update()
     side.connection.send(b"OK 1\n")
     agree(client, side, client.rekey().tickets)
     assert client.receive() == sr1.Message("OK", (1,))

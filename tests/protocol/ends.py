@@ -32,6 +32,8 @@ from securerelay.protocol.connection import (
 )
 from securerelay.protocol.hello import KnockMemory
 from securerelay.protocol.lines import encode
+from securerelay.protocol.link import Link
+from securerelay.protocol.records import Kind
 from tests import keys
 
 
@@ -290,3 +292,21 @@ class Ends:
         self.pump()
         assert self.relay.received == b"from the client"
         assert self.client.received == b"from the relay"
+
+
+def record(sender: Link, kind: int, content: bytes = b"") -> bytes:
+    """Seal anything under a sender's present key, behind the back of its connection."""
+    assert sender._sealer is not None
+    plain = (content + bytes((kind,))).ljust(256, b"\0")
+    if kind in Kind.__members__.values() or len(plain) != 256:
+        return sender._sealer.seal(kind, content)
+    sequence, sender._sealer.sequence = sender._sealer.sequence, sender._sealer.sequence + 1
+    nonce = (sender._sealer._iv ^ sequence).to_bytes(12, "big")
+    header = (256 + 16).to_bytes(2, "big")
+    return header + sender._sealer._cipher.encrypt(nonce, plain, header)
+
+
+def opened(receiver: Link, data: bytes) -> list[tuple[int, bytes]]:
+    """Open what would reach a receiver, instead of it."""
+    assert receiver._opener is not None
+    return list(receiver._opener.open_all(data))

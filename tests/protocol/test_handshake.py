@@ -94,9 +94,9 @@ def test_a_newcomer_enrols_and_the_relay_closes() -> None:
 
 def test_update_ratchets_each_direction_on_its_own() -> None:
     ends = Ends.make().run()
-    ends.client.connection.update()
+    assert ends.client.connection.update()
     ends.pump().exchange()
-    ends.relay.connection.update()
+    assert ends.relay.connection.update()
     ends.pump().exchange()
 
 
