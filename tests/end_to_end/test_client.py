@@ -140,3 +140,26 @@ def test_a_program_at_the_wrong_relay_gets_an_authentication_error(
         complaint = again.process.stderr.read()
         assert "AuthenticationFailed" in complaint
         assert "not the relay that this profile belongs to" in complaint
+
+
+def test_the_ten_lines_of_the_documentation_talk_through_a_real_relay(
+    tmp_path: Path, made_folder: Path, root: Path
+) -> None:
+    with running(tmp_path, like=made_folder) as daemon:
+        for name in ("alice", "bob"):
+            joined(daemon, tmp_path, name).leave()
+        programs = {
+            name: subprocess.Popen(
+                [sys.executable, root / "docs/examples/hello.py", tmp_path / name, friend],
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name, friend in (("alice", "bob"), ("bob", "alice"))
+        }
+        said = {name: program.communicate(timeout=PATIENCE) for name, program in programs.items()}
+    assert said == {
+        "alice": ("bob says hello from a program\n", ""),
+        "bob": ("alice says hello from a program\n", ""),
+    }
