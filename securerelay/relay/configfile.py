@@ -59,7 +59,10 @@ def read(path: Path, kind: type[C], rules: Sequence[Rule[C]] = ()) -> C:
         raise ConfigError(f"{path}:{line}: not UTF-8 text") from error
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}:1: nested too deeply") from error
+    except ValueError as error:
+        # Not only TOMLDecodeError: a number of thousands of digits is refused by Python itself.
         raise ConfigError(_syntax(path, text, error)) from error
     reader = _Reader(path, text)
     config = reader.section(kind, table, ())
@@ -70,7 +73,7 @@ def read(path: Path, kind: type[C], rules: Sequence[Rule[C]] = ()) -> C:
 
 
 def _syntax(path: Path, text: str, error: ValueError) -> str:
-    message = str(error)
+    message = printable(str(error), 200)
     where = re.search(r" \(at line (\d+), column \d+\)$", message)
     if where is not None:
         return f"{path}:{where[1]}: not TOML: {message[: where.start()]}"

@@ -199,6 +199,7 @@ class AdminVerbs:
             sessions = await self._relay.running.router.revoke(name)
         except Refused as refused:
             raise Refused(refused.code, f"there is no peer {name}") from refused
+        self._relay.log.info("peer.revoked", name=name, sessions=sessions)
         return {"name": name, "sessions": sessions}
 
     async def _peers(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from securerelay.errors import ConfigError
 from securerelay.relay.config import Config, Limits, default_data_folder, load
@@ -132,6 +134,36 @@ def test_one_peer_can_have_its_own_limits(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     assert message in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 10_000])
+def test_what_python_itself_cannot_read_is_told_too(tmp_path: Path, text: str) -> None:
+    assert ":" in refused(tmp_path, text)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *"[]='\"\n.,{}#*\0\u202e",
+                *("listen", "limits", "peers", "policy", "see", "name", "alice"),
+                *("3000", "-1", "true", "1979-05-27"),
+            ]
+        ),
+        max_size=30,
+    ).map("".join)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_configuration_or_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(text)
+    try:
+        load(path)
+        return
+    except ConfigError as error:
+        message = error.message
+    assert message.startswith(f"{path}:")
+    assert message.isprintable()
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
