@@ -70,8 +70,8 @@ class Daemon:
         Args:
             folder: its data is kept in ``data`` below it, and it runs there.
             options: more options; without any of where to listen it takes a free port on 127.0.0.1.
-            like: a data folder to copy, so that no keys need to be made; the session's
-                ``made_folder``.
+            like: a data folder to copy, so that no keys need to be made; see
+                :func:`tests.relay.folders.copy_folder`.
 
         Returns:
             The relay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import functools
 import shutil
@@ -14,7 +15,9 @@ from tests import keys
 
 @functools.cache
 def _made() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="securerelay-tests-")) / "data"
+    parent = tempfile.mkdtemp(prefix="securerelay-tests-")
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    path = Path(parent) / "data"
     now = datetime.datetime.now(datetime.timezone.utc)
     RelayFolder.open(path, now=now, make_key=lambda bits: keys.rsa_key(2048, bits))
     return path
