@@ -68,9 +68,19 @@ class Receiver:
         self.last = 0
         self.decoder = messages.client_decoder(self)  # type: ignore[arg-type]
         peer.send(messages.listen(0))
-        while b"\n" not in peer.received:
-            peer.receive()
-        peer.received.clear()
+
+    def listen(self, first: int, last: int) -> None:
+        """The relay says what the mailbox holds; nothing, at first."""
+
+    def stream(self, stream: bytes, last: int) -> None:
+        """The stream of the same peer's sender is open."""
+
+    def ok(self, seq: int) -> None:
+        """The same peer's message is accepted."""
+
+    def ping(self, token: bytes) -> None:
+        """The relay asks whether we are there."""
+        self.peer.send(messages.pong(token))
 
     def msg(self, number: int, *_: object) -> None:
         """Count one."""
@@ -128,6 +138,8 @@ def closed_loop(quick: bool) -> Iterator[Figure]:
         senders = [Sender(peer) for peer in peers]
         names = [b"p%d" % ((number + 1) % size) for number in range(size)]
         with selectors.EpollSelector() as selector:
+            for receiver in receivers:
+                receiver.peer.receive()  # everybody listens before anybody speaks
             for number, peer in enumerate(peers):
                 selector.register(peer.socket, selectors.EVENT_READ, number)
                 senders[number].send(names[number], 0, 1)

@@ -111,7 +111,7 @@ class Peer:
         data = self.socket.recv(_CHUNK)
         if data:
             self.connection.receive(data)
-        if self.end is not None or not data:
+        if not data or (self.end is not None and not self.end.orderly):
             raise SystemExit(f"the relay ended a connection: {self.end}")
 
     def send(self, messages: bytes) -> None:
