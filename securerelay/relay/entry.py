@@ -124,7 +124,10 @@ class Entry:
         Args:
             code: for its sender, to try again.
         """
-        self.stream.roll_back(code)
+        if self.settled:
+            self.stream.not_kept()
+        else:
+            self.stream.roll_back(code)
 
     def withdrawn(self) -> None:
         """It will not come into the store; its sender is told to send it again."""

@@ -291,6 +291,7 @@ class Session:
         if self._wire is not None:
             self.flush()
             self._wire.close(reason)
+        self._hold(self._held, False)
 
     def broke(self, failure: Failure) -> None:
         """Something of ours failed in this session's service: it ends, the others live on."""

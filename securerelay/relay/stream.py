@@ -164,13 +164,13 @@ class Stream:
         if seq != self.entered + 1 or not self.known:
             self._out_of_turn(seq)
             return
-        peer = self.peer
-        if not peer.allowance.take(len(body)):
-            self._not_now(seq, b"rate")
-            return
         share = self.routes.get(to)
         if share is None:
             self._look_up((seq, to, ttl, receipt, body))
+            return
+        peer = self.peer
+        if not peer.allowance.take(len(body)):
+            self._not_now(seq, b"rate")
             return
         router = peer.router
         time = router.now()
@@ -245,7 +245,11 @@ class Stream:
         if isinstance(found, Share):
             self.routes[to] = found
         else:
-            self.refuse(self._waiting.popleft()[0], found)
+            seq, _, _, _, body = self._waiting.popleft()
+            if self.peer.allowance.take(len(body)):
+                self.refuse(seq, found)
+            else:
+                self._not_now(seq, b"rate")
         self.go_on()
 
     def go_on(self) -> None:
@@ -253,15 +257,17 @@ class Stream:
         waiting, self._waiting = self._waiting, None
         while waiting:
             self.send(*waiting.popleft())
-            if self._stalled is not None:
-                self._stalled += waiting
+            if self._wait_behind(waiting):
                 return
         if self.session is not None:
             self.session.hold_stream(False)
 
-    @property
-    def _stalled(self) -> deque[_Said] | None:
-        return self._waiting
+    def _wait_behind(self, waiting: deque[_Said]) -> bool:
+        """Queue behind a name that is being looked up, if one is."""
+        if self._waiting is None:
+            return False
+        self._waiting += waiting
+        return True
 
     # --- verdicts out ---
 
@@ -297,6 +303,10 @@ class Stream:
         """The store remembers a refusal: now it can be told."""
         self.refusals[seq] = code
         self._not_now(seq, code)
+
+    def not_kept(self) -> None:
+        """The store did not take something that needs it no more; it does not know that seq."""
+        self._handed = self._kept
 
     def roll_back(self, code: bytes) -> None:
         """The store did not take the first in flight: it and all after it have to come again."""

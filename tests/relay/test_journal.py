@@ -1,0 +1,127 @@
+"""The way into the store: few batches, in order, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from securerelay.protocol import messages
+from securerelay.store.interface import StorageFull
+from tests.relay.world import Guest, Slow, World, done
+
+SOON = 0.01
+
+
+def busy() -> tuple[World, Slow, Guest]:
+    store = Slow("append")
+    world = World(store=store)
+    world.enrol("bob")
+    alice = world.join("alice")
+    alice.open()
+    return world, store, alice
+
+
+def said(first: int, last: int) -> list[bytes]:
+    return [messages.send(seq, b"bob", None, False, b"x") for seq in range(first, last + 1)]
+
+
+def test_while_one_batch_is_written_everything_else_goes_into_the_next() -> None:
+    world, store, alice = busy()
+    alice.say(*said(1, 1))
+    for seq in range(2, 21):
+        alice.say(*said(seq, seq))
+    assert store.written() == [(1,)]
+    store.answer()
+    world.run()
+    assert store.written() == [(1,), tuple(range(2, 21))]
+    assert alice.of("ok") == [(1,)]
+    store.answer()
+    world.run()
+    assert alice.of("ok") == [(1,), (20,)]
+
+
+def test_a_lone_message_to_somebody_absent_does_not_wait() -> None:
+    _, store, alice = busy()
+    alice.say(*said(1, 1))
+    assert store.written() == [(1,)]
+
+
+def test_messages_that_are_acknowledged_in_time_are_left_out_of_the_batch() -> None:
+    world, store, alice = busy()
+    bob = world.join("bob")
+    bob.attend()
+    alice.say(*said(1, 3))
+    bob.say(messages.ack(bob.of("msg")[1][0]))
+    world.run(SOON)
+    assert store.written() == [(3,)]
+    assert store.asked[-1][1][0][0].after == 0
+    store.answer()
+    world.run()
+    assert alice.of("ok")[-1] == (3,)
+
+
+def test_an_acknowledgement_reaches_the_store_behind_the_batch_it_speaks_of() -> None:
+    world, store, alice = busy()
+    bob = world.join("bob")
+    bob.attend()
+    alice.say(*said(1, 1))
+    world.run(SOON)
+    bob.say(messages.ack(bob.of("msg")[0][0]))
+    world.run(SOON)
+    assert store.count("ack") == 0
+    store.answer()
+    world.run(SOON)
+    assert store.count("ack") == 1
+    assert done(store.store.fetch("bob", 0, 9, 9)) == []
+
+
+def test_acknowledgements_are_served_while_the_disk_is_full() -> None:
+    world, store, alice = busy()
+    alice.say(*said(1, 2))
+    store.answer()
+    world.run()
+    bob = world.join("bob")
+    bob.attend()
+    alice.say(*said(3, 3))
+    bob.say(messages.ack(bob.of("msg")[1][0]))
+    store.answer(StorageFull("no room"))
+    world.run(SOON)
+    assert alice.of("no") == [(3, b"storage-full")]
+    assert done(store.store.fetch("bob", 0, 9, 9)) == []
+
+
+def test_a_fault_of_the_store_is_refused_for_now_and_told_in_the_log() -> None:
+    world, store, alice = busy()
+    alice.say(*said(1, 1))
+    store.answer(ZeroDivisionError("ours"))
+    world.run()
+    assert alice.of("no") == [(1, b"busy")]
+    assert "store.failed" in world.told.names()
+    alice.say(*said(1, 1))
+    store.answer()
+    world.run()
+    assert alice.of("ok") == [(1,)]
+
+
+def test_a_store_with_another_history_of_the_stream_makes_the_client_begin_another() -> None:
+    world, store, alice = busy()
+    alice.say(*said(1, 1))
+    store.store._streams.clear()
+    store.answer()
+    world.run()
+    assert alice.of("no") == [(1, b"new-stream")]
+    alice.say(*said(1, 1))
+    assert alice.of("no")[-1] == (1, b"new-stream")
+
+
+def test_a_batch_of_several_streams_refuses_only_the_one_that_is_refused() -> None:
+    world, store, alice = busy()
+    carol = world.join("carol")
+    carol.open(b"c" * 22)
+    alice.say(*said(1, 1))
+    alice.say(*said(2, 2))
+    carol.say(*said(1, 1))
+    store.answer()
+    world.run()
+    del store.store._streams["alice", "s" * 22]
+    store.answer()
+    world.run()
+    assert alice.of("no") == [(2, b"new-stream")]
+    assert carol.of("ok") == [(1,)]

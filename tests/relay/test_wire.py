@@ -1,0 +1,337 @@
+"""The relay's side of a connection: deadlines, heartbeats, bounded buffers, and how it closes."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import pytest
+from twisted.internet import main, tcp
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from securerelay.protocol import messages
+from securerelay.relay.config import Config, Limits
+from securerelay.relay.wire import LINGER, RelayProtocol
+from tests.relay.world import Guest, Pipe, Slow, World, credential
+
+SOON = 0.01
+
+
+class Stranger:
+    """Somebody without credentials."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.pipe = Pipe()
+        self.wire: RelayProtocol = world.factory.buildProtocol(None)
+        self.wire.makeConnection(self.pipe)
+
+    def say(self, data: bytes) -> None:
+        self.wire.dataReceived(data)
+
+    def leave(self) -> None:
+        self.wire.connectionLost(Failure(main.CONNECTION_DONE))
+
+
+def limited(**limits: int) -> World:
+    return World(Config(limits=dataclasses.replace(Limits(), **limits)))
+
+
+def hello(world: World) -> bytes:
+    """The first line of a peer."""
+    guest = Guest(world, credential(world.enrol("newcomer").der, 0), None)
+    guest.wire.connectionLost(Failure(main.CONNECTION_DONE))
+    return b"".join(guest._out)
+
+
+def test_who_says_nothing_is_told_so_after_five_seconds_and_cut() -> None:
+    world = World()
+    stranger = Stranger(world)
+    world.clock.advance(4.9)
+    assert stranger.pipe.value() == b""
+    world.clock.advance(0.2)
+    assert stranger.pipe.value() == b"SR1 ERR code=timeout\n"
+    assert stranger.pipe.disconnecting
+    assert not stranger.pipe.aborted
+    world.clock.advance(LINGER)
+    assert stranger.pipe.aborted
+
+
+def test_bytes_do_not_extend_the_deadline_of_the_handshake() -> None:
+    world = World()
+    stranger = Stranger(world)
+    for _ in range(9):
+        world.clock.advance(1)
+        stranger.say(b"S")
+    assert not stranger.pipe.disconnecting
+    world.clock.advance(1.1)
+    assert stranger.pipe.disconnecting
+    assert stranger.pipe.value().startswith(b"SR1 ERR code=")
+
+
+def test_a_handshake_that_stops_halfway_is_cut_ten_seconds_after_accept() -> None:
+    world = World()
+    stranger = Stranger(world)
+    world.clock.advance(1)
+    stranger.say(hello(world))
+    assert stranger.pipe.value().startswith(b"SR1 HELLO")
+    stranger.pipe.clear()
+    world.clock.advance(8.9)
+    assert not stranger.pipe.disconnecting
+    world.clock.advance(0.2)
+    assert stranger.pipe.value() == b"SR1 ERR code=timeout\n"
+
+
+def test_a_peer_has_no_deadline() -> None:
+    world = World()
+    alice = world.join("alice")
+    world.run(60)
+    assert alice.end == ""
+
+
+def test_nonsense_gets_one_line_and_leaves_one_line_in_the_log() -> None:
+    world = World()
+    stranger = Stranger(world)
+    stranger.say(b"GET / HTTP/1.1\r\n\r\n")
+    assert stranger.pipe.value() == b"SR1 ERR code=bad-line\n"
+    stranger.say(b"more nonsense\n" * 1000)
+    stranger.leave()
+    world.clock.advance(60)
+    assert stranger.pipe.value() == b"SR1 ERR code=bad-line\n"
+    assert world.told.names() == ["handshake.failed"]
+
+
+def test_who_connects_and_leaves_is_not_worth_a_line() -> None:
+    world = World()
+    Stranger(world).leave()
+    assert world.told.names() == []
+    assert world.context.gate.unauthenticated == 0
+
+
+def test_strangers_are_counted_until_they_leave_or_become_peers() -> None:
+    world = World()
+    gate = world.context.gate
+    stranger, alice = Stranger(world), world.join("alice")
+    assert gate.unauthenticated == 1
+    stranger.leave()
+    assert gate.unauthenticated == 0
+    alice.drop()
+    assert gate.unauthenticated == 0
+
+
+def test_too_many_strangers_are_closed_without_a_word() -> None:
+    world = limited(unauthenticated_per_source=2)
+    strangers = [Stranger(world) for _ in range(3)]
+    assert [stranger.pipe.aborted for stranger in strangers] == [False, False, True]
+    assert strangers[2].pipe.value() == b""
+    strangers[2].leave()
+    assert world.context.gate.unauthenticated == 2
+    assert world.told.names() == []
+
+
+def test_offences_add_up_until_the_source_is_refused() -> None:
+    world = World()
+    for _ in range(3):
+        offender = Stranger(world)
+        offender.say(b"nonsense\n")
+        offender.leave()
+    assert Stranger(world).pipe.aborted
+    world.clock.advance(16)
+    assert not Stranger(world).pipe.aborted
+
+
+def test_handshakes_wait_while_strangers_have_used_up_their_share_of_the_cpu() -> None:
+    world = World()
+    line = hello(world)
+    world.context.gate.cpu.charge(1.0)
+    stranger = Stranger(world)
+    stranger.say(line)
+    assert stranger.pipe.value() == b""
+    assert stranger.pipe.producerState == "paused"
+    world.clock.advance(3)
+    assert stranger.pipe.value().startswith(b"SR1 HELLO")
+    assert stranger.pipe.producerState == "producing"
+
+
+def test_reading_pauses_while_a_stranger_is_judged() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("alice")
+    store.slow = {"lookup"}
+    row = world.store.store._peers["alice"].certificate
+    alice = world.connect(credential(row.der, 0))
+    assert alice.pipe.producerState == "paused"
+    alice.connection.send(messages.ping(b"early"))
+    store.answer()
+    world.run()
+    assert alice.pipe.producerState == "producing"
+    assert alice.of("pong") == [(b"early",)]
+
+
+def test_a_connection_that_is_lost_while_the_store_looks_harms_nobody() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("alice")
+    store.slow = {"lookup"}
+    row = world.store.store._peers["alice"].certificate
+    alice = world.connect(credential(row.der, 0))
+    alice.drop()
+    store.answer()
+    world.run(60)
+    assert list(world.router.sessions) == []
+    assert world.context.gate.unauthenticated == 0
+    assert "connection.failed" not in world.told.names()
+
+
+def test_a_peer_that_takes_nothing_for_half_a_minute_is_cut_and_its_mail_stays() -> None:
+    world = World()
+    alice, bob = world.join("alice"), world.join("bob")
+    alice.open()
+    bob.attend()
+    bob.deaf = True
+    bob.wire.pauseProducing()
+    alice.send(1, b"bob")
+    world.run(50)
+    assert bob.pipe.aborted
+    again = world.join("bob")
+    again.attend()
+    assert again.bodies() == [b"hello"]
+
+
+def test_a_cut_connection_is_told_apart_from_an_orderly_end() -> None:
+    world = World()
+    first, second = world.join("alice"), world.join("alice")
+    first.connection.close("done")
+    second.drop()
+    world.run()
+    reasons = [fields["reason"] for name, fields in world.told.events if name == "session.closed"]
+    assert sorted(reasons) == ["done", "truncated"]
+
+
+def test_a_rekey_gives_new_tickets_and_holds_back_what_comes_meanwhile() -> None:
+    world = World()
+    alice, bob = world.join("alice"), world.join("bob")
+    alice.open()
+    bob.attend()
+    world.run(61)
+    assert bob.connection.rekey()
+    alice.send(1, b"bob")
+    assert len(bob.welcomes) == 2
+    assert bob.bodies() == [b"hello"]
+    old, new = (set(ticket.id for ticket in welcome.tickets) for welcome in bob.welcomes)
+    assert new
+    assert not old & new
+    bob.drop()
+    assert not world.join("bob", ticket=bob.welcomes[0].tickets[0]).welcomes[0].resumed
+    assert world.join("bob", ticket=bob.welcomes[1].tickets[0]).welcomes[0].resumed
+
+
+def test_a_session_whose_keys_grow_old_is_asked_for_new_ones() -> None:
+    world = World()
+    alice = world.join("alice")
+    world.clock.advance(5400)
+    world.run(8)
+    assert len(alice.welcomes) == 2
+    assert alice.end == ""
+
+
+def test_a_session_whose_keys_stay_too_old_is_ended() -> None:
+    world = World()
+    alice = world.join("alice")
+    world.clock.advance(7200)
+    world.run(8)
+    assert alice.end == "rekey-overdue"
+
+
+class Socketless(tcp.Connection):
+    """Twisted's TCP transport, buffers and all, over a socket that takes what a test lets it."""
+
+    def __init__(self, reactor: typing.Any) -> None:
+        FileDescriptor.__init__(self, reactor)
+        self.connected = True
+        self.room = 1 << 30
+        self.taken = b""
+        self.writes = 0
+        self.aborted = False
+
+    def fileno(self) -> int:
+        return 99
+
+    def writeSomeData(self, data: bytes) -> int:
+        self.writes += 1
+        sent = bytes(data[: self.room])
+        self.room -= len(sent)
+        self.taken += sent
+        return len(sent)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 1)
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def _closeWriteConnection(self) -> None:
+        self.half_closed = True
+
+    half_closed = False
+
+
+@pytest.fixture
+def tcp_end() -> tuple[RelayProtocol, Socketless, typing.Any]:
+    world = World()
+    reactor = MemoryReactorClock()
+    transport = Socketless(reactor)
+    wire = world.factory.buildProtocol(None)
+    wire.makeConnection(transport)
+    return wire, transport, reactor
+
+
+def test_bytes_go_to_an_idle_socket_at_once(
+    tcp_end: tuple[RelayProtocol, Socketless, typing.Any],
+) -> None:
+    wire, transport, reactor = tcp_end
+    wire.write(b"abc")
+    assert transport.taken == b"abc"
+    assert reactor.writers == set()
+    assert wire._blocked is None
+
+
+def test_what_a_socket_does_not_take_waits_and_keeps_its_order(
+    tcp_end: tuple[RelayProtocol, Socketless, typing.Any],
+) -> None:
+    wire, transport, reactor = tcp_end
+    transport.room = 2
+    wire.write(b"abc")
+    assert not wire.ready
+    wire.write(b"def")
+    assert transport.taken == b"ab"
+    transport.room = 1 << 30
+    transport.doWrite()
+    assert transport.taken == b"abcdef"
+    assert wire._blocked is None
+    wire.write(b"ghi")
+    assert transport.taken == b"abcdefghi"
+
+
+def test_the_end_waits_for_what_was_written_and_then_half_closes(
+    tcp_end: tuple[RelayProtocol, Socketless, typing.Any],
+) -> None:
+    wire, transport, reactor = tcp_end
+    transport.room = 2
+    wire.dataReceived(b"nonsense\n")
+    assert not transport.half_closed
+    transport.room = 1 << 30
+    transport.doWrite()
+    if not transport.half_closed:
+        transport.doWrite()
+    assert transport.taken == b"SR1 ERR code=bad-line\n"
+    assert transport.half_closed
+    assert not transport.aborted
+    wire.context.reactor.advance(LINGER)
+    assert transport.aborted
