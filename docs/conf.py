@@ -15,7 +15,7 @@ release = version = securerelay.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "commands"]
 exclude_patterns = ["_build"]
-nitpicky = False
+highlight_language = "text"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
