@@ -13,7 +13,7 @@ from securerelay.errors import StorageError
 from securerelay.store.schema import APPLICATION_ID, MIGRATIONS, migrate, version
 
 _HEADER = 100
-_LARGE = 256 << 20
+_LARGE = 32 << 20
 """From this size on (bytes) opening leaves out the check of the messages, whose rows have
 checksums.
 """
