@@ -17,7 +17,6 @@ with warnings.catch_warnings():
         DHParameterNumbers,
         DHParameters,
         DHPrivateKey,
-        DHPublicKey,
         DHPublicNumbers,
     )
 
@@ -45,16 +44,6 @@ def _parameters() -> DHParameters:
     return _NUMBERS.parameters()
 
 
-def _public(share: bytes) -> DHPublicKey:
-    y = int.from_bytes(share, "big")
-    if len(share) != SIZE or not 2 <= y <= PRIME - 2:
-        raise RemoteError("bad-share", "an ffdhe3072 share is 384 bytes of a number from 2 to p-2")
-    try:
-        return DHPublicNumbers(y, _NUMBERS).public_key()
-    except ValueError as error:
-        raise RemoteError("bad-share", "an ffdhe3072 share outside the group") from error
-
-
 class FfdheOffer:
     """A client's half.
 
@@ -70,10 +59,13 @@ class FfdheOffer:
 
     def complete(self, share: bytes) -> bytes:
         """Return the number agreed on, left-padded with zeros to 384 bytes."""
-        public = _public(share)
+        y = int.from_bytes(share, "big")
+        if len(share) != SIZE or not 2 <= y <= PRIME - 2:
+            raise RemoteError("bad-share", "ffdhe3072 needs 384 bytes of a number from 2 to p-2")
         try:
+            public = DHPublicNumbers(y, _NUMBERS).public_key()
             return self._private.exchange(public).rjust(SIZE, b"\0")
-        except ValueError as error:
+        except ValueError as error:  # the library has checks of its own
             raise RemoteError("bad-share", "an ffdhe3072 share that agrees on nothing") from error
 
 

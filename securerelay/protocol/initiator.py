@@ -119,7 +119,7 @@ class Initiator:
     __slots__ = ("_state",)
 
     def __init__(self, config: ClientConfig) -> None:
-        self._state: _Hello | _Auth | None = _Hello.first(
+        self._state: _Hello | _Auth = _Hello.first(
             config, primitives.random_bytes(hello.NONCE_SIZE)
         )
 
@@ -139,13 +139,9 @@ class Initiator:
         """
         if lines.verb_of(line) == b"ERR":
             raise AnswerError(hello.read_error(line))
-        state = self._state
-        if state is None:
-            raise RemoteError("protocol", "a line after the handshake")
-        if isinstance(state, _Auth):
-            self._state = None
-            return state.line(line)
-        self._state = state.line(line)
+        if isinstance(self._state, _Auth):
+            return self._state.line(line)
+        self._state = self._state.line(line)
         return self._state.sent + b"\n" if isinstance(self._state, _Hello) else None
 
 

@@ -12,7 +12,7 @@ from securerelay.crypto.groups import GROUPS
 from securerelay.errors import RemoteError
 from securerelay.protocol import auth, hello, lines
 from securerelay.protocol.connection import Resumption
-from securerelay.protocol.responder import _Auth
+from securerelay.protocol.responder import Responder, _Auth
 from securerelay.protocol.transcript import Item
 from tests.protocol.ends import (
     RELAY_ID,
@@ -218,6 +218,20 @@ def test_a_deadline_says_timeout() -> None:
     ends = Ends.make()
     ends.relay.connection.timed_out()
     assert ends.to_client() == err("timeout")
+
+
+def test_a_deadline_that_passes_after_the_welcome_says_nothing() -> None:
+    ends = Ends.make().run()
+    ends.relay.connection.timed_out()
+    assert ends.to_client() == b""
+    assert ends.relay.ends == []
+
+
+def test_a_line_before_its_turn_is_protocol() -> None:
+    responder = Responder(relay_config(), lambda: 0.0)
+    responder.line(c1()[:-1])  # now it waits for a signature
+    with pytest.raises(RemoteError, match="protocol: a line before its turn"):
+        responder.line(c1()[:-1])
 
 
 def test_a_full_relay_says_busy() -> None:
