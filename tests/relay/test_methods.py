@@ -44,7 +44,7 @@ def test_peers_are_listed_with_whether_they_are_here(world: World) -> None:
 
 def test_peers_can_be_listed_in_parts_and_those_who_are_here_alone(world: World) -> None:
     alice = world.join("alice")
-    status, body = alice.call("peer.list", limit=2)
+    _status, body = alice.call("peer.list", limit=2)
     assert (len(body["peers"]), body["more"]) == (2, True)
     assert names(alice.call("peer.list", after="bob")) == ["carol"]
     assert names(alice.call("peer.list", online=True)) == ["alice"]

@@ -33,7 +33,7 @@ def test_a_ping_is_answered() -> None:
 
 
 def test_everything_of_one_turn_leaves_in_one_record() -> None:
-    world, alice, bob = pair()
+    _world, alice, bob = pair()
     before = bob.connection.carried
     alice.say(*(messages.send(seq, b"bob", None, False, b"") for seq in range(1, 4)))
     assert len(bob.of("msg")) == 3
@@ -56,7 +56,7 @@ def test_a_message_above_the_limit_ends_the_session() -> None:
 
 
 def test_a_message_of_the_limit_arrives_whole() -> None:
-    world, alice, bob = pair()
+    _world, alice, bob = pair()
     body = bytes(range(256)) * 4096
     alice.send(1, b"bob", body)
     assert bob.bodies() == [body]

@@ -221,7 +221,7 @@ def test_a_rekey_gives_new_tickets_and_holds_back_what_comes_meanwhile() -> None
     alice.send(1, b"bob")
     assert len(bob.welcomes) == 2
     assert bob.bodies() == [b"hello"]
-    old, new = (set(ticket.id for ticket in welcome.tickets) for welcome in bob.welcomes)
+    old, new = ({ticket.id for ticket in welcome.tickets} for welcome in bob.welcomes)
     assert new
     assert not old & new
     bob.drop()
@@ -305,7 +305,7 @@ def test_bytes_go_to_an_idle_socket_at_once(
 def test_what_a_socket_does_not_take_waits_and_keeps_its_order(
     tcp_end: tuple[RelayProtocol, Socketless, typing.Any],
 ) -> None:
-    wire, transport, reactor = tcp_end
+    wire, transport, _reactor = tcp_end
     transport.room = 2
     wire.write(b"abc")
     assert not wire.ready
@@ -322,7 +322,7 @@ def test_what_a_socket_does_not_take_waits_and_keeps_its_order(
 def test_the_end_waits_for_what_was_written_and_then_half_closes(
     tcp_end: tuple[RelayProtocol, Socketless, typing.Any],
 ) -> None:
-    wire, transport, reactor = tcp_end
+    wire, transport, _reactor = tcp_end
     transport.room = 2
     wire.dataReceived(b"nonsense\n")
     assert not transport.half_closed

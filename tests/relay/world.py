@@ -121,7 +121,7 @@ class World:
         self.factory.doStart()
 
     def crash(self) -> None:
-        """The relay's process ends without a word and starts again; the store keeps what it holds."""
+        """The process ends without a word and starts again; the store keeps what it holds."""
         for guest in self.guests:
             guest.gone = True
         self.guests.clear()
