@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from cryptography import x509
 
+from securerelay import failpoints
 from securerelay.crypto.primitives import sha256
 from securerelay.errors import Refused, StorageError
 from securerelay.protocol.connection import (
@@ -52,6 +53,7 @@ async def find_ticket(
         return None  # What cannot be deleted cannot be used; a full handshake still can.
     if redeemed is None:
         return None
+    failpoints.reach("ticket-taken")
     ticket, spki = redeemed.ticket, redeemed.peer.certificate.spki
     return Resumption(ticket.psk, ticket.name, spki, ticket.auth_time, ticket.certificate_sha256)
 
@@ -156,6 +158,7 @@ async def _welcome(
         ]
         try:
             await context.store.ticket_put(rows)
+            failpoints.reach("tickets-kept")
         except StorageError:
             tickets = ()  # A full disk keeps nobody out.
     return {
@@ -190,6 +193,7 @@ async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, A
     certificate = await context.pool.run(context.issue, request.name, request.spki)
     try:
         consumed = await store.consume(request.token, certificate, context.now())
+        failpoints.reach("enrolment-committed")
     except Refused as refused:
         if refused.code == "token-used":
             # Whoever comes second may be the one who was meant: the operator must know.

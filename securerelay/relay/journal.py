@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from securerelay import failpoints
 from securerelay.errors import StorageError
 from securerelay.relay.entry import BOUND, TAKEN, Entry
 from securerelay.relay.logging import EventLog
@@ -165,6 +166,7 @@ class Journal:
     async def _append(self, batch: list[Entry], rows: list[Append | Refuse]) -> None:
         try:
             verdicts: list[Verdict] = await self._store.append(rows)
+            failpoints.reach("after-commit-before-ok")
         except StorageError as error:
             if not self.failed:
                 self.failed = True

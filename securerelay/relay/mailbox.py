@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
+from securerelay import failpoints
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
@@ -337,6 +338,7 @@ class Mailbox:
             raise RemoteError("protocol", f"ACK {upto}, but {self._shown} was the last sent")
         if upto <= self._acked:
             return
+        failpoints.reach("after-delivery-before-ack")
         self._acked = upto
         stored = self.count > 0
         window, peer = self._window, self.peer

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from securerelay import failpoints
 from securerelay.errors import ConfigError, LocalError, StorageError
 from securerelay.identity import passphrase
 from securerelay.identity.relayfolder import RelayFolder
@@ -62,7 +63,13 @@ def prepare(
     def failed(error: StorageError) -> None:
         relay.on_failure(error)
 
-    store = SqliteStore(folder.path, folder.wrap_key, reactor.callFromThread, on_stop=failed)
+    store = SqliteStore(
+        folder.path,
+        folder.wrap_key,
+        reactor.callFromThread,
+        failpoint=failpoints.reach,
+        on_stop=failed,
+    )
     relay = RelayService(reactor, config, load, folder, store, listeners, certificate, wall)
     return relay
 

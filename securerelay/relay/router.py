@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from securerelay import failpoints
 from securerelay.errors import StorageError
 from securerelay.relay.config import Config
 from securerelay.relay.journal import Journal
@@ -222,6 +223,7 @@ class Router:
             Refused: ``unknown``.
         """
         await self.store.revoke(name, self.now(), closed=closed)
+        failpoints.reach("revocation-committed")
         self.ended += 1
         self._forget_routes()
         peer = self.find(name)
@@ -274,6 +276,8 @@ class Router:
                 expired = await self.store.expire(self.now(), EXPIRED_AT_ONCE)
             except StorageError:
                 break
+            if expired:
+                failpoints.reach("expiry-committed")
             for item in expired:
                 peer = self._peers.get(item.receipt.peer.encode("ascii"))
                 if peer is not None and peer.mailbox is not None:

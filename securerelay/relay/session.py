@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from securerelay import failpoints
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay import methods
@@ -216,6 +217,7 @@ class Session:
             self.hold_stream(True)
 
     def _opened(self, row: StreamRow, stream: Stream, answered: int) -> None:
+        failpoints.reach("stream-opened")
         if self.sending is stream:
             stream.opened(row, answered)
 
