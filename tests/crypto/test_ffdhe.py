@@ -50,9 +50,9 @@ def test_shares_and_secrets_keep_their_leading_zeros() -> None:
     ids=["0", "1", "p-1", "p", "p+2", "2^3072-1"],
 )
 def test_a_number_outside_the_group_is_bad(number: int) -> None:
-    with pytest.raises(RemoteError, match="bad-share: .* from 2 to p-2"):
+    with pytest.raises(RemoteError, match="from 2 to p-2"):
         ffdhe.answer(share(number))
-    with pytest.raises(RemoteError, match="bad-share: .* from 2 to p-2"):
+    with pytest.raises(RemoteError, match="from 2 to p-2"):
         fixed(5).complete(share(number))
 
 

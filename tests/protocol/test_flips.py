@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from securerelay.crypto import contexts
 from securerelay.errors import RemoteError
@@ -306,6 +308,25 @@ def test_nothing_but_the_second_line_follows_the_relays_hello(name: str) -> None
     assert len(host.ends) == 1
     connection.receive(one.c2)
     refused(connection, host)
+
+
+@given(
+    st.sampled_from(["before_c1", "before_s1", "before_auth", "before_c2"]),
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from([b"SR1 HELLO ", b"SR1 AUTH ", b"SR1 RETRY group=", b"SR1 ERR code="]),
+            st.sampled_from([b"\n", b" ", b"=", b"suites=aes256gcm", b"share=x25519:AAAA"]),
+        ),
+        max_size=8,
+    ),
+)
+def test_noise_lets_nobody_in_at_any_stage(stage: str, segments: list[bytes]) -> None:
+    connection, host = fork(getattr(honest(), stage))
+    for segment in segments:
+        connection.receive(segment)
+    refused(connection, host)
+    assert len(host.ends) <= 1
 
 
 def test_everything_in_one_segment_is_refused_at_once() -> None:
