@@ -132,7 +132,9 @@ def alter(run: Histories) -> None:
         ),
         pytest.param({"phantom"}, alter, id="a body is altered"),
         pytest.param(
-            {"phantom", "stranger"}, then("bob", got(4, "nobody")), id="a refused one is delivered"
+            {"phantom", "stranger", "order"},
+            then("bob", got(4, "nobody")),
+            id="a refused one is delivered",
         ),
         pytest.param({"verdict", "phantom"}, then("alice", no(3)), id="accepted, then refused"),
         pytest.param({"verdict", "loss"}, then("alice", ok(4)), id="refused, then accepted"),
