@@ -142,6 +142,11 @@ class Mailbox:
         """Whether nothing here would be missed that the store does not hold."""
         return self.listener is None and not self._waiting and not self._fetching
 
+    @property
+    def newest(self) -> int:
+        """The highest number given out here."""
+        return self._newest
+
     # --- messages in ---
 
     def offer(self, entry: Entry, share: Share) -> bytes | None:

@@ -57,7 +57,7 @@ class Router:
         self.journal = Journal(reactor, store, log)
         self.presence = Presence(config.policy)
         self._reactor = reactor
-        self._wall = wall
+        self.wall = wall
         self._base = epoch << EPOCH_SHIFT
         self._peers: dict[bytes, Peer] = {}
         self.ended = 0
@@ -84,7 +84,7 @@ class Router:
 
     def now(self) -> int:
         """Return the time of day in Unix milliseconds."""
-        return int(self._wall() * 1000)
+        return int(self.wall() * 1000)
 
     # --- the end of a turn ---
 
@@ -163,6 +163,9 @@ class Router:
                 stream.routes.clear()
         idle = [peer for peer in self._peers.values() if peer.idle]
         for peer in idle:
+            if peer.mailbox is not None:
+                # The store forgets what was acknowledged; its numbers are used up all the same.
+                self._base = max(self._base, peer.mailbox.newest)
             del self._peers[peer.name]
 
     # --- who gets it ---
