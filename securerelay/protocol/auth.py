@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from securerelay.crypto import primitives
 from securerelay.errors import RemoteError
 from securerelay.protocol import lines
+from securerelay.protocol.items import encode_item
 from securerelay.protocol.schedule import key_and_iv
-from securerelay.protocol.transcript import Item, encode_item
+from securerelay.protocol.transcript import Item
 
 FULL_SIZE = 3072
 RESUMED_SIZE = 256
@@ -63,13 +64,11 @@ def unseal(
         The values of the items, in order; which form it was shows in their number.
 
     Raises:
-        RemoteError: ``bad-line`` or ``protocol`` for a line that is no AUTH; else always
-            ``auth-failed``.
+        RemoteError: ``bad-line`` or ``protocol`` for a line that is no AUTH of one token; else
+            always ``auth-failed``.
     """
     if lines.verb_of(line) != b"AUTH":
         raise RemoteError("protocol", "AUTH belongs here")
-    if not line.startswith(_PREFIX) or b" " in line[len(_PREFIX) :]:
-        raise RemoteError("bad-line", "AUTH has one token")
     sealed = lines.decode(line[len(_PREFIX) :].decode("ascii"))
     size = RESUMED_SIZE if resumed else FULL_SIZE
     if len(sealed) != size + primitives.TAG_SIZE:
