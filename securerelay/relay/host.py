@@ -106,7 +106,9 @@ class Host:
 
     def rekeyed(self, tickets: tuple[NewTicket, ...]) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        assert self.session is not None, "a REKEY before the session"
+        if self.session is None:
+            self.connection.fail(RemoteError("protocol", "a newcomer's REKEY"))
+            return
         welcome = admission.again(self.context, self.session, tickets)
         self._ask(welcome, self._welcomed_again)
 

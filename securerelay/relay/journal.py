@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from securerelay.relay.mailbox import Mailbox
     from securerelay.relay.session import Session
 
-PATIENCE = 0.005
+PATIENCE = 0.01
 """Seconds that a message waits for the acknowledgement of a listener who has it already."""
 
 MOST_BYTES = 16 << 20

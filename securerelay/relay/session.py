@@ -9,7 +9,10 @@ What the text of the protocol leaves open is decided so:
 
 * A CALL above the peer's rate is answered ``rate``, one above 64 unanswered ones ``busy``; calls
   are answered in any order.
-* A session's STREAM, LISTEN, ACK and CALL may come in any order, before and between SENDs.
+* A session's STREAM, LISTEN, ACK and CALL may come in any order, before and between SENDs; LISTEN
+  more often than calls are allowed is a breach of the protocol.
+* Every SEND counts against the peer's rate, whatever its verdict.  Who is too fast is not read for
+  a tenth of a second.
 """
 
 from __future__ import annotations
@@ -33,10 +36,12 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 256 * 1024
 """What is sealed at a time; the rest waits for the transport, so that progress shows."""
 MOST_CALLS = 64
+PENANCE = 0.1
+"""Seconds for which who is too fast is not read."""
 
 _PING = messages.ping(b"beat")
 
-_STREAM, _JOURNAL, _OUTPUT, _DRAIN = 1, 2, 4, 8
+_STREAM, _JOURNAL, _OUTPUT, _RATE, _DRAIN = 1, 2, 4, 8, 16
 
 
 class Wire(Protocol):
@@ -193,6 +198,12 @@ class Session:
         """Do not read while too much is on its way to the store."""
         self._hold(_JOURNAL, hold)
 
+    def slow_down(self) -> None:
+        """Do not read for a moment, for the peer is faster than it may be."""
+        if not self._held & _RATE:
+            self._hold(_RATE, True)
+            self.context.reactor.callLater(PENANCE, self._hold, _RATE, False)
+
     def hold_reading(self) -> None:
         """Do not read any more, for the relay ends."""
         self._hold(_DRAIN, True)
@@ -230,6 +241,8 @@ class Session:
 
     def listen(self, after: int) -> None:
         """``LISTEN``: serve the mailbox to this session."""
+        if not self.peer.may_call():
+            raise RemoteError("protocol", "LISTEN more often than calls are allowed")
         listening = Deferred.fromCoroutine(self._listen(after))
         listening.addErrback(self.broke)
 
@@ -261,6 +274,7 @@ class Session:
         """``CALL``: a control method."""
         if not self.peer.may_call():
             self.write(messages.reply(tag, b"rate", b""))
+            self.slow_down()
         elif self._calls >= MOST_CALLS:
             self.write(messages.reply(tag, b"busy", b""))
         else:

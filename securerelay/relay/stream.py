@@ -162,7 +162,7 @@ class Stream:
             self._waiting.append((seq, to, ttl, receipt, body))
             return
         if seq != self.entered + 1 or not self.known:
-            self._out_of_turn(seq)
+            self._out_of_turn(seq, len(body))
             return
         share = self.routes.get(to)
         if share is None:
@@ -170,10 +170,10 @@ class Stream:
             return
         peer = self.peer
         if not peer.allowance.take(len(body)):
-            self._not_now(seq, b"rate")
+            self._too_fast(seq)
             return
         router = peer.router
-        time = router.now()
+        time = int(router.wall() * 1000)
         if ttl == 0:
             entry = share.kind(self, seq, to, share, time, time, receipt, body, LIVE)
             code = share.mailbox.pass_on(entry)
@@ -201,7 +201,9 @@ class Stream:
         self.flight.append(entry)
         router.journal.add(entry, mailbox.live)
 
-    def _out_of_turn(self, seq: int) -> None:
+    def _out_of_turn(self, seq: int, size: int) -> None:
+        if not self.peer.allowance.take(size) and self.session is not None:
+            self.session.slow_down()
         if not self.known:
             self._not_now(seq, b"new-stream")
         elif seq > self.entered:
@@ -211,6 +213,11 @@ class Stream:
         elif seq <= self.ok and self.session is not None:
             self.told = min(self.told, seq - 1)
             self.session.mark()
+
+    def _too_fast(self, seq: int) -> None:
+        self._not_now(seq, b"rate")
+        if self.session is not None:
+            self.session.slow_down()
 
     def _not_now(self, seq: int, code: bytes) -> None:
         if self.session is not None:
@@ -249,7 +256,7 @@ class Stream:
             if self.peer.allowance.take(len(body)):
                 self.refuse(seq, found)
             else:
-                self._not_now(seq, b"rate")
+                self._too_fast(seq)
         self.go_on()
 
     def go_on(self) -> None:

@@ -106,8 +106,6 @@ class RelayProtocol(Host):
         if self.session is not None:
             self._silent = 0
             self.connection.receive(data)
-            if self.connection.paused:
-                self.answered()
         elif not self._over:
             self._stranger(data)
 
@@ -154,10 +152,12 @@ class RelayProtocol(Host):
             self.hold(True)
             self.context.reactor.callLater(wait, self._try_again)
             return
+        early = self.connection.paused
         with gate.cpu.measured():
             self.connection.receive(data)
-        if self.connection.paused:
-            self.answered()
+        if early and self.connection.paused:
+            # Records may follow the proof before it is judged; one read of them is enough for now.
+            self.hold(True)
 
     def _try_again(self) -> None:
         late, self._late = self._late, b""

@@ -248,6 +248,15 @@ def test_what_a_newcomer_says_beyond_its_proof_ends_the_connection() -> None:
     assert "connection.failed" not in world.told.names()
 
 
+def test_a_newcomer_cannot_begin_a_rekey() -> None:
+    world = World()
+    guest = newcomer(world, world.invite("alice"))
+    wire = guest.wire
+    assert wire.session is None
+    wire.rekeyed(())
+    assert wire.connection.ended
+
+
 def test_a_relay_whose_signing_threads_are_full_says_busy() -> None:
     from securerelay.errors import RemoteError
 

@@ -88,6 +88,18 @@ def test_numbers_rise_over_restarts_of_the_relay(world: World) -> None:
     assert before[0] < before[1] < after[2]
 
 
+def test_numbers_rise_although_the_mailbox_was_forgotten_in_between(world: World) -> None:
+    alice, bob = sender(world), listener(world)
+    burst(alice, 1, 1)
+    ack_all(bob)
+    bob.drop()
+    world.run(30)
+    assert world.router.find("bob") is None
+    burst(alice, 2, 2)
+    again = listener(world)
+    assert again.of("msg")[0][0] > bob.of("msg")[0][0]
+
+
 def test_unacknowledged_mail_comes_again_to_the_next_session(world: World) -> None:
     alice, bob = sender(world), listener(world)
     burst(alice, 1, 3)

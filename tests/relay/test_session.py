@@ -130,6 +130,29 @@ def test_a_sender_is_not_read_while_too_much_waits_for_the_store() -> None:
     assert alice.pipe.producerState == "producing"
 
 
+def test_who_listens_again_and_again_without_end_is_cut() -> None:
+    _, alice, _ = pair()
+    alice.say(*(messages.listen(0) for _ in range(100)))
+    assert alice.end == "protocol"
+
+
+def test_who_goes_on_though_too_fast_is_not_read_for_a_moment() -> None:
+    config = Config(peer=PeerLimits(messages_per_second=1000, messages_burst=10))
+    world, alice, _ = pair(config)
+    alice.say(*(messages.send(seq, b"bob", None, False, b"") for seq in range(1, 100)))
+    assert alice.pipe.producerState == "paused"
+    world.run(0.2)
+    assert alice.pipe.producerState == "producing"
+
+
+def test_messages_out_of_turn_count_as_well() -> None:
+    config = Config(peer=PeerLimits(messages_per_second=1, messages_burst=10))
+    _, alice, _ = pair(config)
+    alice.say(*(messages.send(seq, b"bob", None, False, b"") for seq in range(2, 100)))
+    assert {code for _, code in alice.of("no")} == {b"gap"}
+    assert alice.pipe.producerState == "paused"
+
+
 def test_a_fifth_session_takes_the_place_of_the_oldest() -> None:
     world = World(Config(peer=PeerLimits(sessions=2)))
     first, second, third = (world.join("alice") for _ in range(3))
