@@ -1,7 +1,7 @@
 """Every label, context and domain separator of the protocol, in one place.
 
 What is signed or derived for one purpose can then never be taken for another: a test asserts that
-no signing context is a prefix of another one.  SR1 sections 3, 4 and 6.
+no signing context is a prefix of another one.  SR1 sections 3, 4 and 6, and SR1 sealing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,15 @@ PEER_REKEY = b"securerelay/1 peer rekey"
 ENROL_POSSESSION = b"securerelay/1 enrol possession"
 ENROL_INVITATION = b"securerelay/1 enrol invitation"
 
+# Signing contexts end to end (SR1 sealing); what is signed are items.
+E2E_BUNDLE = b"securerelay/1 e2e bundle"
+E2E_SUCCESSION = b"securerelay/1 e2e succession"
+E2E_MESSAGE = b"securerelay/1 e2e message"
+E2E_ROOM_MESSAGE = b"securerelay/1 e2e room message"
+E2E_LIST = b"securerelay/1 e2e list"
+E2E_GRANT = b"securerelay/1 e2e grant"
+E2E_LOG_HEAD = b"securerelay/1 e2e log head"
+
 SIGNING = (
     RELAY_VERIFY,
     PEER_VERIFY,
@@ -21,6 +30,13 @@ SIGNING = (
     PEER_REKEY,
     ENROL_POSSESSION,
     ENROL_INVITATION,
+    E2E_BUNDLE,
+    E2E_SUCCESSION,
+    E2E_MESSAGE,
+    E2E_ROOM_MESSAGE,
+    E2E_LIST,
+    E2E_GRANT,
+    E2E_LOG_HEAD,
 )
 
 # Hashes and MACs.
@@ -29,6 +45,13 @@ KNOCK = b"securerelay/1 knock"
 INVITATION_CHECKSUM = b"securerelay/1 invitation checksum"
 INVITATION_SEED = b"securerelay/1 invite"
 OAEP_LABEL = b"sr1 rsa-oaep kex"
+E2E_FINGERPRINT = b"securerelay/1 e2e fingerprint"
+E2E_SAFETY_NUMBER = b"securerelay/1 e2e safety number"
+E2E_ROOM_KEY_ID = b"securerelay/1 e2e room key id"
+
+# What sealed bodies are bound to: the head of HPKE's info and of the room's.
+E2E_SEAL = b"securerelay/1 e2e seal"
+E2E_ROOM = b"securerelay/1 e2e room"
 
 # Labels of the key schedule (each is prefixed with LABEL_PREFIX inside primitives.expand_label).
 LABEL_PREFIX = b"sr1 "

@@ -24,6 +24,7 @@ KEY_SIZE = 32
 NONCE_SIZE = 12
 TAG_SIZE = 16
 
+_SHA256 = hashes.SHA256()
 _SHA384 = hashes.SHA384()
 PSS = padding.PSS(mgf=padding.MGF1(_SHA384), salt_length=48)
 """The one set of PSS parameters, for signatures of the protocol and in certificates."""
@@ -70,6 +71,18 @@ def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
 def hkdf_expand(secret: bytes, info: bytes, length: int) -> bytes:
     """Return ``length`` bytes of HKDF-Expand with SHA-384; RFC 5869 section 2.3."""
     return HKDFExpand(_SHA384, length, info).derive(secret)
+
+
+def hkdf256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
+    """Return ``length`` bytes of HKDF, extract and expand, with SHA-256; RFC 5869 section 2.
+
+    Args:
+        secret: the input keying material.
+        salt: as many bytes as there are; none is the same as 32 zeros.
+        info: what the result is for.
+        length: bytes wanted.
+    """
+    return HKDF(_SHA256, length, salt, info).derive(secret)
 
 
 def expand_label(secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
@@ -148,14 +161,32 @@ def verify_pss(key: rsa.RSAPublicKey, context: bytes, digest: bytes, signature: 
     return True
 
 
+Ed25519Key = ed25519.Ed25519PrivateKey
+
+
+def load_ed25519(seed: bytes) -> Ed25519Key:
+    """Return an Ed25519 private key, loaded once for many signatures, from its seed (32 bytes)."""
+    return Ed25519Key.from_private_bytes(seed)
+
+
 def ed25519_public(seed: bytes) -> bytes:
     """Return the public key (32 bytes) that belongs to an Ed25519 private seed (32 bytes)."""
     return ed25519.Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
-def sign_ed25519(seed: bytes, context: bytes, digest: bytes) -> bytes:
-    """Sign as :func:`sign_pss` does, with an Ed25519 seed of 32 bytes; RFC 8032."""
-    key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
+def sign_ed25519(key: bytes | Ed25519Key, context: bytes, digest: bytes) -> bytes:
+    """Sign as :func:`sign_pss` does, with Ed25519 (RFC 8032).
+
+    Args:
+        key: a seed of 32 bytes, or the key that :func:`load_ed25519` made of it.
+        context: a constant from :data:`securerelay.crypto.contexts.SIGNING`.
+        digest: 48 bytes.
+
+    Returns:
+        The signature, 64 bytes.
+    """
+    if isinstance(key, bytes):
+        key = load_ed25519(key)
     return key.sign(signed_content(context, digest))
 
 

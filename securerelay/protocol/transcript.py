@@ -1,6 +1,6 @@
 """The transcript: one hash over everything both sides said, in typed items (SR1 section 3).
 
-An item is type(1) || length(4) || value, the value being the raw bytes as they were received.
+The value of an item is the raw bytes as they were received.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import enum
 import hashlib
 
 from securerelay.crypto import contexts
+from securerelay.protocol.items import encode_item
 
 
 class Item(enum.IntEnum):
@@ -33,11 +34,6 @@ class Item(enum.IntEnum):
     REKEY_EXPORTER = 0x20
     REKEY_CLIENT = 0x21
     REKEY_RELAY = 0x22
-
-
-def encode_item(kind: Item, value: bytes) -> bytes:
-    """Return one item as it is hashed and sent."""
-    return bytes((kind,)) + len(value).to_bytes(4, "big") + value
 
 
 class Transcript:
