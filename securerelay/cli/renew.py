@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def command(common: Common, access: Access) -> None:
     """Renew the profile's certificate, if it is due.
 
-    It is due when two thirds of its life are over; the relay gives no new one before. A client that stays
-    connected sees to it by itself.
+    It is due when two thirds of its life are over; the relay gives no new one before. A client that
+    stays connected sees to it by itself.
     """
     profile = access.profile
     # Only a session that was authenticated by certificate may renew it: do without a ticket.

@@ -49,9 +49,7 @@ async def follow(client: Client, out: Output) -> None:
 
 
 def _say(out: Output, peer: dict[str, Any]) -> None:
-    if peer["listening"]:
-        state = "listening"
-    else:
-        state = "connected" if peer["online"] else "away"
+    here = "listening" if peer["listening"] else "connected"
+    state = here if peer["online"] else "away"
     record = {"name": peer["peer"], "online": peer["online"], "listening": peer["listening"]}
     out.say(record, "{name:<32}  {state}", state=state)

@@ -58,7 +58,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @dataclass
 class FakeRelay:
-    """Answers at the administration socket; a verb without an answer is one that it does not have."""
+    """Answers at the administration socket; a verb without an answer says ok, and no more."""
 
     folder: Path
     answers: dict[str, Any] = field(default_factory=dict)
