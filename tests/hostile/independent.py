@@ -360,7 +360,10 @@ def answer_share(group: str, share: bytes, private: Any = None) -> tuple[bytes, 
     except Wrong as error:
         raise Wrong("bad-share", error.detail) from None
     z = os.urandom(48)
-    return public.encrypt(z, OAEP), z
+    try:
+        return public.encrypt(z, OAEP), z
+    except ValueError:  # an even modulus
+        raise Wrong("bad-share", "modulus") from None
 
 
 # --- Certificates: section 3 --------------------------------------------------------------------
