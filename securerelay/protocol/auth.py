@@ -88,11 +88,11 @@ def _read_items(plain: bytes, form: Sequence[Item]) -> list[bytes]:
     position = 0
     for kind in form:
         end = position + _HEADER + int.from_bytes(plain[position + 1 : position + _HEADER], "big")
-        if plain[position : position + 1] != bytes((kind,)) or end > len(plain):
+        if plain[position : position + 1] != bytes((kind,)):
             raise RemoteError("auth-failed", f"item {kind:#04x} belongs here")
         values.append(plain[position + _HEADER : end])
         position = end
-    padding = plain[position:]
+    padding = plain[position:]  # none of it is left if an item ends beyond the line
     if not padding or padding.count(0) != len(padding):
         raise RemoteError("auth-failed", "zeros belong after the items")
     return values
