@@ -76,6 +76,10 @@ class Patient:
 class ThreadlessReactor(MemoryReactorClock):
     """A reactor in memory that takes what threads hand it at once."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.hasStopped = False  # Twisted before 26.4 has it stopped from the beginning
+
     def callFromThread(self, call: Any, *arguments: Any) -> None:
         call(*arguments)
 
