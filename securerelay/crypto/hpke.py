@@ -35,26 +35,24 @@ def generate() -> bytes:
     )
 
 
-def public_of(private: bytes) -> bytes:
-    """Return the public key (1216 bytes) that belongs to a private one (96 bytes)."""
-    seed, scalar = _split(private, PRIVATE_SIZE, _SEED_SIZE)
-    return (
-        mlkem.MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
-        + x25519.X25519PrivateKey.from_private_bytes(scalar).public_key().public_bytes_raw()
-    )
+def load_private(private: bytes) -> tuple[PrivateKey, bytes]:
+    """Return a private key ready for use, which takes longer than opening with it.
 
+    Args:
+        private: 96 bytes.
 
-def load_private(private: bytes) -> PrivateKey:
-    """Return a private key ready for use; this takes longer than opening with it.
+    Returns:
+        The key, and its public half (1216 bytes).
 
     Raises:
-        ValueError: unless there are 96 bytes.
+        ValueError: if there are not so many bytes.
     """
     seed, scalar = _split(private, PRIVATE_SIZE, _SEED_SIZE)
-    return PrivateKey(
-        mlkem.MLKEM768PrivateKey.from_seed_bytes(seed),
-        x25519.X25519PrivateKey.from_private_bytes(scalar),
-    )
+    decapsulation = mlkem.MLKEM768PrivateKey.from_seed_bytes(seed)
+    exchange = x25519.X25519PrivateKey.from_private_bytes(scalar)
+    public = decapsulation.public_key().public_bytes_raw()
+    public += exchange.public_key().public_bytes_raw()
+    return PrivateKey(decapsulation, exchange), public
 
 
 def load_public(public: bytes) -> PublicKey:

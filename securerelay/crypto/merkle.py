@@ -124,6 +124,52 @@ class Tree:
         return node_hash(self._hash(start, half), self._hash(start + half, length - half))
 
 
+class Frontier:
+    """The complete subtrees that a tree ends in: all that is needed to append and know the root.
+
+    Args:
+        size: leaves so far.
+        peaks: the roots of the subtrees, largest first, one for each bit set in ``size``.
+
+    Raises:
+        ValueError: if their number does not fit the size.
+    """
+
+    __slots__ = ("_peaks", "_size")
+
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        if size < 0 or size.bit_count() != len(peaks):
+            raise ValueError(f"{len(peaks)} peaks of a tree of {size} leaves")
+        self._size = size
+        self._peaks = list(peaks)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        """What to keep besides the size."""
+        return tuple(self._peaks)
+
+    def append(self, leaf: bytes) -> None:
+        """Add the hash of a leaf (:func:`leaf_hash`) at the end."""
+        full = self._size
+        while full & 1:
+            leaf = node_hash(self._peaks.pop(), leaf)
+            full >>= 1
+        self._peaks.append(leaf)
+        self._size += 1
+
+    def root(self) -> bytes:
+        """Return the root of the tree."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        hashed = self._peaks[-1]
+        for peak in self._peaks[-2::-1]:
+            hashed = node_hash(peak, hashed)
+        return hashed
+
+
 def _half(length: int) -> int:
     """Return the largest power of two below a length of 2 or more."""
     return 1 << ((length - 1).bit_length() - 1)

@@ -56,6 +56,10 @@ class Field:
     step: int = 1
     optional: bool = False
 
+    def allows(self, size: int) -> bool:
+        """Tell whether a value may have ``size`` bytes."""
+        return self.least <= size <= self.most and size % self.step == 0
+
 
 def exactly(size: int, *, optional: bool = False) -> Field:
     """Return the field of an item that always has ``size`` bytes."""
@@ -82,7 +86,7 @@ class Items:
 
 
 class Form:
-    """Reads one kind of structure.
+    """One kind of structure, to read and to write.
 
     Args:
         fields: what belongs in it, by type.
@@ -99,6 +103,20 @@ class Form:
         self._required = frozenset(kind for kind, one in fields.items() if not one.optional)
         self._signature = signature
         self._padded = padded
+
+    def write(self, values: Mapping[int, bytes]) -> bytes:
+        """Return a structure up to where its signature belongs; padding is the caller's.
+
+        Raises:
+            ValueError: for values that :meth:`read` would refuse.
+        """
+        if not self._required - {self._signature} <= values.keys():
+            raise ValueError("an item is missing")
+        for kind, value in values.items():
+            field = self._fields.get(kind)
+            if field is None or not field.allows(len(value)):
+                raise ValueError(f"item {kind:02x} of {len(value)} bytes")
+        return encode_items(sorted(values.items()))
 
     def read(self, data: bytes) -> Items:
         """Take a structure apart.
@@ -145,7 +163,7 @@ class Form:
         field = self._fields.get(kind)
         if field is None:
             raise _bad(f"unknown item {kind:02x}")
-        if not field.least <= size <= field.most or size % field.step:
+        if not field.allows(size):
             raise _bad(f"item {kind:02x} of {size} bytes")
 
 

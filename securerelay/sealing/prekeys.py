@@ -27,7 +27,7 @@ def prekey_id(public: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Prekey:
-    """A prekey of our own, loaded: loading takes three times as long as opening an envelope.
+    """A prekey of our own, loaded: loading takes longer than opening an envelope.
 
     Args:
         private: 96 bytes, ML-KEM seed and X25519 key.
@@ -44,10 +44,10 @@ class Prekey:
     key: hpke.PrivateKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        public = hpke.public_of(self.private)
+        key, public = hpke.load_private(self.private)
         object.__setattr__(self, "public", public)
         object.__setattr__(self, "id", prekey_id(public))
-        object.__setattr__(self, "key", hpke.load_private(self.private))
+        object.__setattr__(self, "key", key)
 
     @classmethod
     def generate(cls) -> Prekey:
