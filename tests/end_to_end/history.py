@@ -5,12 +5,14 @@ returns everything that should not have happened.  The rules are named:
 
 * ``loss``: accepted, and neither delivered to each recipient nor visibly expired.
 * ``duplicate``: given to an application twice.
-* ``phantom``: delivered, but never sent so by that sender, or refused for good.
+* ``phantom``: delivered, but never sent so by that sender, or refused for good.  A message that
+  was under way when the session ended may have been both: the crash that took the verdict away also
+  took the relay's memory of the delivery.
 * ``order``: delivered after a later message of the same stream.
 * ``stranger``: delivered to somebody to whom it was not sent.
 * ``verdict``: two different final verdicts for one message, or one for a message never sent.
 * ``receipt``: the relay says that somebody acknowledged what he never got.
-* ``number``: a number of a mailbox names two messages, or does not rise within a session.
+* ``number``: a number of a mailbox names two messages, or does not rise after a LISTEN.
 * ``ticket``: a ticket given twice, or taken twice.
 * ``serial``: a serial number of two certificates, or a session id of two sessions.
 * ``enrolment``: a token whose certificate cannot be had, or two keys with one token.
@@ -25,7 +27,7 @@ What a client writes down, each with ``t``, a clock that all processes of the ma
 ``no``         ``stream seq code final``: one is refused, for good or not
 ``got``        ``stream seq peer``: a receipt
 ``expired``    ``stream seq peer``: the relay says that its time ran out
-``msg``        ``session n from to stream seq``: a message came, new or not
+``msg``        ``listened n from to stream seq``: a message came, new or not, after that LISTEN
 ``deliver``    ``from to stream seq body``: the application got it
 ``opened``     ``session resumed ticket began``: we were let in, having begun to connect at
                ``began``
@@ -133,8 +135,12 @@ class _Judge:
             collections.Counter
         )
         self.rooms: dict[str, set[str]] = {}
+        self.in_doubt: set[Message] = set()
+        self.refused_at: dict[Message, int] = {}
         for client, event in self._each("invoke"):
             self.invoked[client, event["stream"], event["seq"]] = event
+        for client, events in histories.items():
+            self._doubt(client, events)
         for client, event in self._each("expired"):
             message = client, event["stream"], event["seq"]
             self.expired.add((message, event["peer"]))
@@ -146,6 +152,22 @@ class _Judge:
             for event in events:
                 if event["e"] in kinds:
                     yield client, event
+
+    def _doubt(self, client: str, events: list[Event]) -> None:
+        """Find what was under way in one session, and refused in a later one."""
+        under_way: set[Message] = set()
+        before: set[Message] = set()
+        for event in events:
+            if event["e"] == "opened":
+                before |= under_way
+                under_way.clear()
+            elif event["e"] == "invoke":
+                under_way.add((client, event["stream"], event["seq"]))
+            elif event["e"] == "no" and event["final"]:
+                message = client, event["stream"], event["seq"]
+                if message in before and message not in self.refused_at:
+                    self.in_doubt.add(message)
+                self.refused_at.setdefault(message, event["t"])
 
     def _recipients(self, sender: str, to: str) -> set[str]:
         return self.rooms[to] - {sender} if to in self.rooms else {to}
@@ -182,7 +204,8 @@ class _Judge:
                 if sent is None or sent["body"] != event["body"] or sent["to"] != event["to"]:
                     yield Violation("phantom", f"{client} got {message}, which was not sent so")
                     continue
-                if message in self.refused:
+                doubtful = message in self.in_doubt and event["t"] < self.refused_at[message]
+                if message in self.refused and not doubtful:
                     yield Violation("phantom", f"{client} got {message}, which was refused")
                 if client not in self._recipients(message[0], sent["to"]):
                     yield Violation("stranger", f"{client} got {message}, sent to {sent['to']}")
@@ -213,7 +236,7 @@ class _Judge:
         """A mailbox's numbers rise, and each names one message for ever."""
         for client, events in self.histories.items():
             named: dict[int, Message] = {}
-            last: dict[str, int] = {}
+            last: dict[int, int] = {}
             for event in events:
                 if event["e"] != "msg":
                     continue
@@ -221,9 +244,9 @@ class _Judge:
                 n = event["n"]
                 if named.setdefault(n, message) != message:
                     yield Violation("number", f"{n} of {client} is {message} and {named[n]}")
-                if n <= last.get(event["session"], 0):
+                if n <= last.get(event["listened"], 0):
                     yield Violation("number", f"{n} of {client} came after a higher one")
-                last[event["session"]] = n
+                last[event["listened"]] = n
 
     def identities(self) -> Iterator[Violation]:
         """Tickets, serial numbers and session ids are used once; sessions end for a reason."""
