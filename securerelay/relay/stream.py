@@ -17,8 +17,8 @@ What the text of the protocol leaves open is decided so:
   breaches it too.
 * A final refusal is told once the store remembers it, so that it is the same after a crash.
 * A seq that was seen before gets its verdict again, or none yet if it is in flight.
-* A stream that the relay has forgotten is answered with ``last`` 0, and every SEND on it with
-  ``new-stream``.
+* A stream that the relay has forgotten is answered with ``last`` 0.  Every SEND on it gets
+  ``new-stream``, and so does every SEND on a stream from its 4,097th refusal on.
 * When the store fails, everything in flight is refused for now: the first with the reason, the
   rest with ``gap``.
 * A message whose ttl is above the longest permitted is kept for the longest permitted, which
@@ -44,7 +44,6 @@ from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
 from securerelay.relay.entry import LIVE, QUEUED, Advance, Entry, Refusal
 from securerelay.relay.mailbox import Share
-from securerelay.store.interface import MAX_REFUSALS
 from securerelay.store.rows import Receipt, StreamRow
 
 if TYPE_CHECKING:
@@ -225,9 +224,6 @@ class Stream:
 
     def refuse(self, seq: int, code: bytes) -> None:
         """Refuse a message for good; the seq is consumed."""
-        if len(self.refusals) >= MAX_REFUSALS:
-            self._not_now(seq, b"new-stream")
-            return
         self.entered = seq
         refusal = Refusal(self, seq, code, self.peer.router.now())
         self.flight.append(refusal)

@@ -111,6 +111,23 @@ def test_a_store_with_another_history_of_the_stream_makes_the_client_begin_anoth
     assert alice.of("no")[-1] == (1, b"new-stream")
 
 
+def test_a_message_that_is_refused_for_now_takes_along_those_behind_it_and_nothing_more() -> None:
+    world, store, alice = busy()
+    alice.say(*said(1, 1))
+    alice.say(*said(2, 3))
+    store.answer()
+    world.run()
+    store.store._highest["bob"] = 1 << 62
+    store.answer()
+    world.run()
+    assert alice.of("no") == [(2, b"busy"), (3, b"gap")]
+    del store.store._highest["bob"]
+    alice.say(*said(2, 3))
+    store.answer()
+    world.run()
+    assert alice.of("ok")[-1] == (3,)
+
+
 def test_a_batch_of_several_streams_refuses_only_the_one_that_is_refused() -> None:
     world, store, alice = busy()
     carol = world.join("carol")

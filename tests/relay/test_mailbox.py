@@ -145,6 +145,14 @@ def test_listen_after_a_number_that_was_never_given_hides_nothing(world: World) 
     assert seqs(bob) == [1]
 
 
+def test_listen_after_a_number_that_was_never_given_does_not_make_it_acknowledgeable(
+    world: World,
+) -> None:
+    bob = listener(world, after=10**18)
+    bob.say(messages.ack(10**18))
+    assert bob.end == "protocol"
+
+
 def test_acknowledged_mail_is_forgotten_and_its_room_is_free(world: World) -> None:
     alice, bob = sender(world), listener(world)
     burst(alice, 1, 3)
@@ -308,6 +316,14 @@ def test_a_mailbox_is_also_one_of_bytes() -> None:
     alice.send(1, b"bob", b"x" * 60_000)
     alice.send(2, b"bob", b"x" * 6_000)
     assert alice.of("no") == [(2, b"mailbox-full")]
+
+
+def test_several_senders_together_fill_a_mailbox_and_no_more() -> None:
+    world = small(mailbox_bytes=65_536, message_bytes=65_536, mailbox_sender_percent=100)
+    alice, carol = sender(world), sender(world, "carol")
+    alice.send(1, b"bob", b"x" * 40_000)
+    carol.send(1, b"bob", b"x" * 40_000)
+    assert (alice.of("no"), carol.of("no")) == ([], [(1, b"mailbox-full")])
 
 
 def test_quotas_hold_after_a_restart() -> None:

@@ -45,17 +45,22 @@ def test_revoking_a_peer_that_is_not_here_cuts_nothing() -> None:
     assert done(world.store.lookup("bob")).state == "revoked"
 
 
-def test_somebody_revoked_while_he_is_looked_up_gets_nothing_more() -> None:
+@pytest.mark.parametrize("here", [True, False])
+def test_somebody_revoked_while_he_is_looked_up_gets_nothing_more(here: bool) -> None:
     store = Slow()
     world = World(store=store)
-    world.enrol("bob")
+    if here:
+        world.join("bob")
+    else:
+        world.enrol("bob")
     alice = world.join("alice")
     alice.open()
     store.slow = {"mailbox_state"}
     alice.send(1, b"bob")
-    done(Deferred.fromCoroutine(world.router.revoke("bob")))
+    revoking = Deferred.fromCoroutine(world.router.revoke("bob"))
     store.answer()
     world.run(SOON)
+    assert done(revoking) == here
     assert alice.of("no") == [(1, b"unknown")]
 
 

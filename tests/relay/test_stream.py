@@ -299,6 +299,38 @@ def test_a_crash_does_not_undo_what_was_acknowledged_without_the_store(world: Wo
     assert alice.take() == [("ok", 3)]
 
 
+def test_a_second_session_goes_on_where_the_first_one_never_needed_the_store(world: World) -> None:
+    bob, first = world.join("bob"), sender(world)
+    world.enrol("carol")
+    bob.attend()
+    for seq in (1, 2):
+        first.send(seq, b"bob")
+        bob.say(messages.ack(bob.of("msg")[-1][0]))
+    second = world.join("alice")
+    second.open(answered=2)
+    second.send(3, b"carol")
+    assert second.take() == [("stream", STREAM, 2), ("ok", 3)]
+
+
+def test_a_full_disk_after_such_a_change_of_sessions_costs_nothing_either() -> None:
+    store = Slow()
+    world = World(store=store)
+    bob, first = world.join("bob"), sender(world)
+    world.enrol("carol")
+    bob.attend()
+    first.send(1, b"bob")
+    bob.say(messages.ack(bob.of("msg")[-1][0]))
+    second = world.join("alice")
+    second.open(answered=1)
+    store.slow = {"append"}
+    second.send(2, b"carol")
+    store.answer(StorageFull("no room"))
+    world.run()
+    store.slow.clear()
+    second.send(2, b"carol")
+    assert second.take() == [("stream", STREAM, 1), ("no", 2, b"storage-full"), ("ok", 2)]
+
+
 def test_a_closed_stream_leaves_word_of_what_never_needed_the_store(world: World) -> None:
     bob, alice = world.join("bob"), sender(world)
     bob.attend()
@@ -378,10 +410,14 @@ def test_a_full_disk_does_not_take_back_what_the_recipient_acknowledged() -> Non
 
 def test_a_stream_with_too_many_refusals_has_to_be_replaced(world: World) -> None:
     alice = sender(world)
-    count = MAX_REFUSALS + 1
-    alice.say(*(messages.send(seq, b"nobody-there", 0, False, b"") for seq in range(1, count + 1)))
-    assert alice.of("no")[-1] == (count, b"new-stream")
-    assert len([code for _, code in alice.of("no") if code == b"unknown"]) == MAX_REFUSALS
+    for start in (1, 2049, 4097):
+        said = range(start, start + 2048)
+        alice.say(*(messages.send(seq, b"nobody-there", 0, False, b"") for seq in said))
+    codes = dict(alice.of("no"))
+    assert {codes[seq] for seq in range(1, MAX_REFUSALS + 1)} == {b"unknown"}
+    assert codes[MAX_REFUSALS + 1] == b"new-stream"
+    alice.send(MAX_REFUSALS + 1, b"bob")
+    assert alice.of("no")[-1] == (MAX_REFUSALS + 1, b"new-stream")
 
 
 def test_the_newest_session_has_the_stream_and_the_older_one_may_not_send_on_it(
