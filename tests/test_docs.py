@@ -14,6 +14,8 @@ from securerelay.names import RESERVED
 from securerelay.protocol import hello, link, messages, records
 from securerelay.protocol.transcript import Item
 from securerelay.relay.config import Config
+from securerelay.relay.methods import METHODS
+from securerelay.tap import Options
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -35,13 +37,17 @@ def test_every_page_is_reached_from_another_one():
     assert " -W " in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-# What never leaves the machine is no part of the protocol.
-ON_DISK = {contexts.PROFILE_TICKETS}
+# What stays on the machine, or is between peers alone, is no part of the protocol with the relay.
+ELSEWHERE = (b"securerelay/1 profile ", b"securerelay/1 e2e ")
 
 
 @pytest.mark.parametrize(
     "context",
-    sorted({value for value in vars(contexts).values() if type(value) is bytes} - ON_DISK),
+    sorted(
+        value
+        for value in {value for value in vars(contexts).values() if isinstance(value, bytes)}
+        if not value.startswith(ELSEWHERE)
+    ),
     ids=lambda value: value.decode(),
 )
 def test_every_label_and_context_is_in_the_protocol_reference(context: bytes):
@@ -119,3 +125,18 @@ def test_every_limit_with_a_key_is_in_the_table_of_limits():
 def test_the_reserved_names_are_told():
     for name in RESERVED:
         assert f"``{name}``" in PROTOCOL
+
+
+def test_every_option_of_the_daemon_is_told():
+    page = text_of("reference/daemon.rst")
+    options = Options()
+    for option in options.longOpt:
+        assert f"``--{option.rstrip('=')}" in page or option in ("version", "help"), option
+
+
+def test_every_control_method_and_event_is_in_the_protocol_reference():
+    for method in METHODS:
+        assert f"``{method.decode()}``" in PROTOCOL
+    relay = "\n".join(path.read_text() for path in (ROOT / "securerelay/relay").rglob("*.py"))
+    for kind in set(re.findall(r'messages\.event\(b"([a-z.]+)"', relay)):
+        assert f"   * - ``{kind}``\n" in PROTOCOL
