@@ -25,9 +25,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "crypto": set(),
     "protocol": {"crypto"},
     "identity": {"crypto", "protocol", "files"},
+    "sealing": {"crypto", "protocol", "identity"},
     "store": {"crypto", "files"},
     "relay": {"crypto", "protocol", "identity", "store", "files", "failpoints"},
-    "client": {"crypto", "protocol", "identity", "files"},
+    "client": {"crypto", "protocol", "identity", "sealing", "files"},
     "channel": {"crypto", "protocol", "identity", "files"},
     "cli": {"crypto", "protocol", "identity", "client", "channel", "files", "relay.config"},
     "tap": {"relay"},
@@ -77,7 +78,7 @@ def test_every_room_imports_only_what_lies_below_it():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ["crypto", "protocol", "errors", "names", "text"])
+@pytest.mark.parametrize("room", ["crypto", "protocol", "sealing", "errors", "names", "text"])
 def test_the_core_imports_neither_twisted_nor_anything_that_does_input_or_output(room: str):
     forbidden = {"twisted", "zope", "OpenSSL", "socket", "ssl", "select", "asyncio", "threading"}
     forbidden |= {"pathlib", "os", "io", "tempfile", "subprocess", "time", "datetime", "sqlite3"}
@@ -103,8 +104,8 @@ class Blocked:
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Blocked())
-import securerelay.crypto, securerelay.protocol
-for package in (securerelay.crypto, securerelay.protocol):
+import securerelay.crypto, securerelay.protocol, securerelay.sealing
+for package in (securerelay.crypto, securerelay.protocol, securerelay.sealing):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 import securerelay.errors, securerelay.names, securerelay.text
