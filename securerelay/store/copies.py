@@ -16,7 +16,10 @@ from securerelay.store.schema import migrate
 from securerelay.store.sql_mailboxes import fetch
 
 _EPOCH_BASE = 1_767_225_600
-"""2026-01-01 in Unix seconds, from which the epochs of restored stores are counted."""
+_EPOCH_SECONDS = 10
+"""Epochs of restored stores count steps of ten seconds since 2026-01-01: more than any relay was
+opened, and few enough to leave room in a number for the messages of a run.
+"""
 
 
 def _copy(source: sqlite3.Connection, target: Path) -> None:
@@ -82,7 +85,8 @@ def restore(source: Path, folder: Path) -> int:
             migrate(db)
             db.execute("DELETE FROM ticket")
             db.execute("UPDATE invitation SET state = 'withdrawn' WHERE state = 'open'")
-            epoch = database.next_epoch(db, at_least=int(time.time()) - _EPOCH_BASE)
+            at_least = (int(time.time()) - _EPOCH_BASE) // _EPOCH_SECONDS
+            epoch = database.next_epoch(db, at_least)
         database.settle(new, path)
         return epoch
     except (OSError, sqlite3.Error) as error:

@@ -82,7 +82,7 @@ def test_a_second_restore_of_one_backup_rises_above_the_first(
     result(store.close())
     epochs = []
     for second in range(2):
-        monkeypatch.setattr(copies.time, "time", lambda second=second: 1.8e9 + second)
+        monkeypatch.setattr(copies.time, "time", lambda second=second: 1.8e9 + 10 * second)
         other = tmp_path / f"other{second}"
         other.mkdir()
         epochs.append(copies.restore(tmp_path / "copy", other))
