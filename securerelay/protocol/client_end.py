@@ -225,9 +225,7 @@ class ClientConnection(Link):
     def tick(self) -> None:
         """Look at the age of the keys, and ratchet or begin a REKEY when it is time."""
         super().tick()
-        if self.established and (
-            self._seconds() - self._since >= REKEY_AFTER or self.carried >= REKEY_BYTES
-        ):
+        if self._seconds() - self._since >= REKEY_AFTER or self.carried >= REKEY_BYTES:
             self.rekey()
 
     def rekey(self) -> bool:

@@ -434,6 +434,7 @@ TICKET = encode(b"t" * 16)
                 {"log": "x"},
                 {"tickets": {}},
                 {"tickets": [[]]},
+                {"tickets": [17]},
                 {"tickets": ["x"]},
                 {"tickets": [[TICKET]]},
                 {"tickets": [[TICKET, 1, 2]]},
