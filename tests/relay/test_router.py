@@ -64,6 +64,26 @@ def test_somebody_revoked_while_he_is_looked_up_gets_nothing_more(here: bool) ->
     assert alice.of("no") == [(1, b"unknown")]
 
 
+def test_an_answer_from_before_a_revocation_is_not_believed_after_it() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("bob")
+    alice, carol = world.join("alice"), world.join("carol")
+    for guest in (alice, carol):
+        guest.open()
+    store.slow = {"append"}
+    carol.send(1, b"bob")
+    store.slow = store.stale = {"lookup"}
+    alice.send(1, b"bob")
+    done(Deferred.fromCoroutine(world.router.revoke("bob")))
+    store.answer()
+    store.answer()
+    world.run(SOON)
+    store.answer()
+    world.run(SOON)
+    assert alice.of("no") == [(1, b"unknown")]
+
+
 def test_status_counts_who_is_here() -> None:
     world = World()
     world.join("alice")

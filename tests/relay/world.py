@@ -361,14 +361,16 @@ class Guest:
 class Slow:
     """A store that answers some questions only when a test lets it.
 
+    It looks when it answers; what is named in ``stale`` it looked up when it was asked.
+
     Args:
-        store: that does the work, when the answer is given.
         slow: the operations that wait.
     """
 
     def __init__(self, *slow: str) -> None:
         self.store = MemoryStore()
         self.slow = set(slow)
+        self.stale: set[str] = set()
         self.waiting: list[tuple[str, Deferred[typing.Any], Callable[[], typing.Any]]] = []
         self.asked: list[tuple[str, tuple[typing.Any, ...]]] = []
         self.error: Exception | None = None
@@ -381,7 +383,11 @@ class Slow:
             if name not in self.slow:
                 return operation(*args, **more)
             answer: Deferred[typing.Any] = Deferred()
-            self.waiting.append((name, answer, lambda: operation(*args, **more)))
+            if name in self.stale:
+                found = operation(*args, **more)
+                self.waiting.append((name, answer, lambda: found))
+            else:
+                self.waiting.append((name, answer, lambda: operation(*args, **more)))
             return answer
 
         return ask
