@@ -31,7 +31,8 @@ def load(tmp_path: Path) -> Iterator[Load]:
 
 def judge(load: Load) -> dict[str, int]:
     found = load.finish()
-    assert not found, history.tell(found)
+    told = [line for line in load.log.splitlines() if " warn " in line or " error " in line]
+    assert not found, "\n".join([history.tell(found), *told[-20:]])
     return history.summary(load.histories)
 
 
