@@ -14,11 +14,12 @@ For a program that runs for ever, :func:`service` gives the same client as a Twi
 from __future__ import annotations
 
 from securerelay.client.calls import Event, Events
-from securerelay.client.client import Client, Messages
+from securerelay.client.client import Client
 from securerelay.client.enrol import enrol
+from securerelay.client.entry import Sent
 from securerelay.client.inbox import Message
-from securerelay.client.outbox import Sent
 from securerelay.client.peer import connect, service
+from securerelay.client.receiving import Messages
 
 __all__ = [
     "Client",

@@ -12,88 +12,30 @@ import typing
 from collections.abc import Callable, Sequence
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from securerelay import names
 from securerelay.client.calls import Events
-from securerelay.client.inbox import Inbox, Message
+from securerelay.client.drain import Drains
+from securerelay.client.entry import Entry, Fate, Sent, Wait
+from securerelay.client.journal import Journal
 from securerelay.client.link import Identity, Link
-from securerelay.client.outbox import Entry, Sent
+from securerelay.client.once import send_once
+from securerelay.client.receiving import Messages
 from securerelay.client.session import Session
+from securerelay.client.waiting import within, words_for
 from securerelay.errors import ConnectError, LocalError, Refused, SecureRelayError, TimedOut
 
 TIMEOUT = 60.0
 """Seconds that a send or a call waits for its answer unless told otherwise."""
+POLL = 5.0
+"""Seconds between looks for what other programs of the profile have left in the outbox."""
 AGAIN = frozenset({"rate", "busy", "storage-full"})
 """Answers to a call that mean "try again"."""
-
-T = typing.TypeVar("T")
-
-
-def within(
-    waiting: Deferred[T], seconds: float | None, clock: IReactorTime, say: Callable[[], LocalError]
-) -> Deferred[T]:
-    """Give a Deferred a deadline.
-
-    Args:
-        waiting: what to wait for; it is cancelled when the time is over.
-        seconds: how long; None for as long as it takes.
-        clock: the reactor.
-        say: makes the error with which it then fails.
-    """
-    if seconds is None or waiting.called:
-        return waiting
-
-    def late(result: object, _: float) -> typing.NoReturn:
-        if isinstance(result, Failure) and result.check(CancelledError):
-            raise say()
-        raise AssertionError("only a cancelled wait is late")
-
-    return waiting.addTimeout(seconds, clock, onTimeoutCancel=late)
-
-
-class Messages:
-    """Messages as they come: ``async for message in client.listen()``.
-
-    Asking for the next message acknowledges the one before; one that is never followed by that
-    question, nor by ``await message.ack()``, stays with the relay and comes again.
-    """
-
-    def __init__(self, inbox: Inbox, clock: IReactorTime) -> None:
-        self._inbox = inbox
-        self._clock = clock
-        self._handed: Message | None = None
-
-    def next(self, timeout: float | None = None) -> Deferred[Message]:
-        """Return the next message and acknowledge the one before.
-
-        Args:
-            timeout: seconds to wait for it; None for as long as it takes.
-
-        Raises:
-            TimedOut: through the Deferred, if none came.
-            Refused: ``replaced``, if another session of this peer listens now.
-        """
-        if self._handed is not None:
-            handed, self._handed = self._handed, None
-            self._inbox.acknowledge(handed.n)
-        waiting = within(
-            self._inbox.next(), timeout, self._clock, lambda: TimedOut("no message came in time")
-        )
-        return waiting.addCallback(self._hand)
-
-    def _hand(self, message: Message) -> Message:
-        self._handed = message
-        return message
-
-    def __aiter__(self) -> Messages:
-        return self
-
-    async def __anext__(self) -> Message:
-        return await self.next()
 
 
 class Client(Service):
@@ -106,7 +48,10 @@ class Client(Service):
         clock: the reactor.
         jitter: spreads reconnections, 0.0 to 1.0.
         now: Unix seconds.
+        journal: what the profile keeps on disk; None to keep messages in memory alone.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -116,12 +61,22 @@ class Client(Service):
         clock: IReactorTime,
         jitter: Callable[[], float] = random.random,
         now: Callable[[], float] = time.time,
+        journal: Journal | None = None,
     ) -> None:
         self.peer = name
         self._clock = clock
         self._attempts = len(endpoints)
-        self._session = Session(clock)
-        self._link = Link(identity, self._session, endpoints, clock, jitter, now)
+        self._identity = identity
+        self._journal = journal
+        self._session = Session(clock, journal, begun=self._begun)
+
+        def connect(session: Session) -> Link:
+            return Link(identity, session, endpoints, clock, jitter, now)
+
+        self._link = connect(self._session)
+        self._drains = Drains(journal, connect, clock) if journal is not None else None
+        self._poll: IDelayedCall | None = None
+        self._closing: Deferred[None] | None = None
 
     # -- the service
 
@@ -131,13 +86,57 @@ class Client(Service):
         self._link.start()
 
     def stopService(self) -> Deferred[None]:
-        """Say goodbye; what has no verdict yet fails with ConnectError."""
+        """Say goodbye; who still waits for a verdict hears ConnectError.
+
+        With a journal the messages stay in the outbox, and leave with the next program that
+        connects as this peer.
+        """
         super().stopService()
-        return self._link.stop()
+        return self.close()
 
     def close(self) -> Deferred[None]:
         """As :meth:`stopService`, for those who hold a client by themselves."""
-        return self.stopService() if self.running else succeed(None)
+        if self._closing is None:
+            self._closing = Deferred()
+            Deferred.fromCoroutine(self._close()).chainDeferred(self._closing)
+        closed: Deferred[None] = Deferred()
+
+        def tell(result: object) -> object:
+            closed.callback(None)
+            return result
+
+        self._closing.addBoth(tell)
+        return closed
+
+    async def _close(self) -> None:
+        if self._poll is not None and self._poll.active():
+            self._poll.cancel()
+        if self._journal is None or self._drains is None:
+            await self._link.stop()
+            return
+        self._drains.stop()
+        # What was dealt with is on disk before the relay hears of it, and hears of it before we go.
+        await self._journal.flush()
+        nothing_left = not len(self._session.outbox)
+        await self._link.stop()
+        await self._journal.close(nothing_left)
+
+    def _begun(self) -> None:
+        if self._drains is not None:
+            self._look_for_left(receipts=False)
+
+    def _look_for_left(self, receipts: bool = True) -> None:
+        """Send what programs of this profile that are gone have left, now and again."""
+        if self._drains is None or self._closing is not None:
+            return
+        if self._poll is not None and self._poll.active():
+            self._poll.cancel()
+        self._poll = self._clock.callLater(POLL, self._look_for_left)
+        if self.is_connected and not self._drains.busy:
+            self._drains.drain(receipts).addErrback(self._not_drained)
+
+    def _not_drained(self, failure: Failure) -> None:
+        self._log.info("the outbox is not empty yet: {error}", error=failure.value)
 
     def connected(
         self, attempts: int | None = None, timeout: float | None = TIMEOUT
@@ -188,63 +187,80 @@ class Client(Service):
         *,
         ttl: int | None = None,
         receipt: bool = False,
-        wait: typing.Literal["accepted", "delivered"] = "accepted",
+        wait: Wait = "accepted",
         timeout: float | None = TIMEOUT,
+        once: str | None = None,
     ) -> Deferred[Sent]:
         """Send a message, and wait for what becomes of it.
 
         Messages leave in the order of the calls. While there is no connection they wait, and leave
-        in the next one.
+        in the next one. With a journal they do so even if this program ends before: then the next
+        program that connects as this peer sends them.
 
         Args:
             to: a peer, or a room (``@name``).
             body: what to carry.
             ttl: seconds that the relay keeps it for an absent recipient; None for the relay's
-                default, 0 to hand it over now or not at all.
+                default, 0 to hand it over now or not at all; such a message is never journaled.
             receipt: have the recipient's acknowledgement told as an event ``receipt``.
-            wait: ``accepted`` until the relay answers for it, ``delivered`` until the recipient's
-                client has acknowledged it.
+            wait: ``queued`` until the message is on this machine's disk, ``accepted`` until the
+                relay answers for it, ``delivered`` until the recipient's client has acknowledged
+                it.
             timeout: seconds to wait; None for as long as it takes.
+            once: a key that names this message: however often it is sent with the same key within
+                30 days, from any program of the profile, it arrives once.
 
         Returns:
             What became of it.
 
         Raises:
             Refused: through the Deferred: ``unknown``, ``offline``, ``not-permitted``,
-                ``mailbox-full``, ...
+                ``mailbox-full``, ...; ``unconfirmed`` if the relay forgot the stream before it had
+                answered, so that the message may have arrived or not.
             TimedOut: through the Deferred; the error's message says whether it may still arrive.
             BadName: through the Deferred: no such name can exist.
+            StorageError: through the Deferred: it could not be journaled, and was not sent.
+            LocalError: through the Deferred: the key was used for another message.
         """
-        delivered = wait == "delivered"
-        left = True
-
-        def take_back(_: Deferred[Sent]) -> None:
-            nonlocal left
-            left = not self._session.outbox.withdraw(entry)
-
-        def late() -> TimedOut:
-            if not left:
-                return TimedOut("there was no connection in time; the message was not sent")
-            who = (
-                f"{to} did not acknowledge the message" if delivered else "the relay did not answer"
-            )
-            return TimedOut(f"{who} in time; it may still arrive")
-
         try:
-            entry = self._entry(to, body, ttl, receipt or delivered)
+            entry = self._entry(to, body, ttl, receipt or wait == "delivered", wait)
+            if once is not None:
+                return self._send_once(entry, once, timeout)
         except SecureRelayError as error:
             return fail(error)
-        entry.until_delivered = delivered
-        entry.done = Deferred(take_back)
+        fate: Fate = "unsent"
+
+        def give_up(_: Deferred[Sent]) -> None:
+            nonlocal fate
+            fate = self._session.outbox.withdraw(entry)
+
+        def late() -> TimedOut:
+            return TimedOut(words_for(fate, to))
+
+        entry.done = Deferred(give_up)
+        waiting = within(entry.done, timeout, self._clock, late)
         self._session.post(entry)
-        return within(entry.done, timeout, self._clock, late)
+        return waiting
+
+    def _send_once(self, entry: Entry, key: str, timeout: float | None) -> Deferred[Sent]:
+        if self._journal is None or self._drains is None or entry.ttl == 0:
+            raise LocalError("a message with a key needs a journal, and a lifetime")
+        sending = Deferred.fromCoroutine(
+            send_once(self._journal, self._drains, self._clock, entry, self._identity.once(key))
+        )
+
+        def late() -> TimedOut:
+            return TimedOut(words_for("queued", entry.to.decode()))
+
+        return within(sending, timeout, self._clock, late)
 
     def post(
         self, to: str, body: bytes, *, ttl: int | None = None, receipt: bool = False
     ) -> Deferred[None]:
         """Hand a message over without waiting for its verdict, for many messages in a row.
 
-        A refusal comes as an event ``refused``. :meth:`drain` waits for all verdicts.
+        With a journal it is on disk a moment later; :meth:`journaled` says when. A refusal comes
+        as an event ``refused``. :meth:`drain` waits for all verdicts.
 
         Args:
             to: a peer, or a room.
@@ -256,13 +272,13 @@ class Client(Service):
             Fires when there is room for the next message: at once, unless too many are unanswered.
         """
         try:
-            entry = self._entry(to, body, ttl, receipt)
+            entry = self._entry(to, body, ttl, receipt, "accepted")
         except SecureRelayError as error:
             return fail(error)
         self._session.post(entry)
         return self._session.outbox.space() or succeed(None)
 
-    def _entry(self, to: str, body: bytes, ttl: int | None, receipt: bool) -> Entry:
+    def _entry(self, to: str, body: bytes, ttl: int | None, receipt: bool, wait: Wait) -> Entry:
         self._link.check()
         if to[:1] == "@":
             names.check_room(to)
@@ -270,7 +286,36 @@ class Client(Service):
             names.check_peer(to)
         if len(body) > self._session.limit:
             raise Refused("too-large", f"{len(body)} bytes; at most {self._session.limit}")
-        return Entry(to.encode(), bytes(body), ttl, receipt)
+        if ttl != 0 and self._journal is not None:
+            self._journal.own()
+        elif wait == "queued":
+            raise LocalError("only a message that is journaled can wait in the outbox")
+        return Entry(to.encode(), bytes(body), ttl, receipt, wait)
+
+    def journaled(self) -> Deferred[None]:
+        """Wait until everything that was sent or posted so far is on this machine's disk."""
+        return self._journal.flush() if self._journal is not None else succeed(None)
+
+    async def flush(self, timeout: float | None = TIMEOUT) -> int:
+        """Send what earlier programs of this profile have left, and ask for missing receipts.
+
+        Args:
+            timeout: seconds in which to do it.
+
+        Returns:
+            How many of their streams were drained.
+
+        Raises:
+            TimedOut: it took longer; what is left stays in the outbox.
+        """
+        if self._drains is None:
+            return 0
+        return await within(
+            self._drains.drain(receipts=True, again_after=0),
+            timeout,
+            self._clock,
+            lambda: TimedOut("the outbox could not be emptied in time; what is left stays there"),
+        )
 
     def drain(self, timeout: float | None = TIMEOUT) -> Deferred[None]:
         """Wait until the relay has answered for every message.

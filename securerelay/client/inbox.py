@@ -3,6 +3,10 @@
 The relay keeps a message until ``ACK``; so one that came again, in another session or because its
 sender had to send it again, is recognised here and not shown twice.  ``ACK`` is cumulative: it is
 sent up to the last message before the first that the application still works on.
+
+With a journal this holds across processes too: what the application has dealt with is noted on disk
+before the relay hears of it.  What earlier processes dealt with is looked up when the first message
+of a stream comes; what came behind it waits meanwhile, for order is kept.
 """
 
 from __future__ import annotations
@@ -12,13 +16,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from securerelay.client.journal import Journal
+from securerelay.client.seqs import Seqs
+from securerelay.client.state import State
+from securerelay.errors import StorageError
 
 REMEMBERED = 8192
 """Messages that are recognised when they come again; several times the relay's window of
 unacknowledged ones.
 """
+STREAMS = 4096
+"""Streams of others whose history is kept at hand."""
 PAUSE_BYTES = 16 << 20
 """Bytes of bodies waiting for the application above which the connection is not read."""
+
+_Came = tuple[int, bytes, bytes, bytes, int, int, bytes]
+_Key = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -62,18 +77,27 @@ class Inbox:
         acknowledged: called when :attr:`acked` has risen.
         pressure: called with True when too much waits for the application, with False when it has
             caught up.
+        journal: where it is noted what was dealt with; None to remember it in memory alone.
     """
 
     def __init__(
         self,
         acknowledged: Callable[[], None] = lambda: None,
         pressure: Callable[[bool], None] = lambda full: None,
+        journal: Journal | None = None,
     ) -> None:
         self._acknowledged = acknowledged
         self._pressure = pressure
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._full = False
+        self._journal = journal
+        self._history: OrderedDict[_Key, Seqs] = OrderedDict()
+        self._arrived: deque[_Came] = deque()
+        self._keys: dict[int, tuple[_Key, int]] = {}
+        self._dealt: dict[_Key, list[int]] = {}
+        self._noting = False
+        self._through = 0
         self._unacknowledged: deque[int] = deque()
         self._done: set[int] = set()
         self._seen: OrderedDict[tuple[bytes, bytes, int], None] = OrderedDict()
@@ -91,6 +115,49 @@ class Inbox:
         if n <= self.last:
             return
         self.last = n
+        if self._journal is None:
+            self._take(n, sender, to, stream, seq, time, body)
+            return
+        self._arrived.append((n, sender, to, stream, seq, time, bytes(body)))
+        if len(self._arrived) == 1:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what arrived, as far as it is known what was dealt with of its streams."""
+        while self._arrived:
+            n, sender, to, stream, seq, time, body = self._arrived[0]
+            key = sender.decode(), stream.decode()
+            history = self._history.get(key)
+            if history is None:
+                self._look_up()
+                return
+            self._arrived.popleft()
+            if seq in history:
+                self._unacknowledged.append(n)
+                self.acknowledge(n)
+            else:
+                self._take(n, sender, to, stream, seq, time, body)
+
+    def _look_up(self) -> None:
+        assert self._journal is not None, "without a journal there is no history"
+
+        def prepare() -> Callable[[State], tuple[list[_Key], list[Seqs]]]:
+            streams = {(came[1].decode(), came[3].decode()): None for came in self._arrived}
+            keys = [key for key in streams if key not in self._history]
+            return lambda state: (keys, state.recall(keys))
+
+        looking = self._journal.prepare(prepare, write=False)
+        looking.addCallbacks(self._found, self._broke)
+
+    def _found(self, found: tuple[list[_Key], list[Seqs]]) -> None:
+        self._history.update(zip(*found, strict=True))
+        self._go_on()
+        while len(self._history) > STREAMS:
+            self._history.popitem(last=False)
+
+    def _take(
+        self, n: int, sender: bytes, to: bytes, stream: bytes, seq: int, time: int, body: bytes
+    ) -> None:
         key = (sender, stream, seq)
         self._unacknowledged.append(n)
         if key in self._seen:
@@ -99,6 +166,8 @@ class Inbox:
         self._seen[key] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
+        if self._journal is not None:
+            self._keys[n] = (sender.decode(), stream.decode()), seq
         message = Message(
             sender.decode(), to.decode(), bytes(body), time, n, stream.decode(), seq, self
         )
@@ -133,14 +202,55 @@ class Inbox:
 
     def acknowledge(self, n: int) -> None:
         """Note that a message is dealt with."""
-        if n <= self.acked:
+        if n <= self._through or n in self._done:
             return
         self._done.add(n)
-        before = self.acked
+        before = self._through
         while self._unacknowledged and self._unacknowledged[0] in self._done:
-            self.acked = self._unacknowledged.popleft()
-            self._done.discard(self.acked)
-        if self.acked > before:
+            self._through = self._unacknowledged.popleft()
+            self._done.discard(self._through)
+        if self._journal is not None:
+            self._note(n)
+        elif self._through > before:
+            self.acked = self._through
+            self._acknowledged()
+
+    def _note(self, n: int) -> None:
+        """Have a message noted as dealt with; the relay hears of it when it is."""
+        assert self._journal is not None, "only a journal keeps notes"
+        journal = self._journal
+        if journal.closed:
+            return
+        noted = self._keys.pop(n, None)
+        if noted is not None:
+            key, seq = noted
+            self._dealt.setdefault(key, []).append(seq)
+            if key in self._history:
+                self._history[key].add(seq)
+        if self._noting:
+            return
+        self._noting = True
+
+        def prepare() -> Callable[[State], int]:
+            dealt, self._dealt = self._dealt, {}
+            through, now = self._through, journal.now()
+            self._noting = False
+
+            def job(state: State) -> int:
+                state.deal(dealt, now)
+                return through
+
+            return job
+
+        noting = journal.prepare(prepare)
+        noting.addCallbacks(self._noted, self._broke)
+
+    def _broke(self, failure: Failure) -> None:
+        self.fail(StorageError(failure.getErrorMessage()))
+
+    def _noted(self, through: int) -> None:
+        if through > self.acked:
+            self.acked = through
             self._acknowledged()
 
     def fail(self, error: Exception) -> None:
@@ -153,3 +263,7 @@ class Inbox:
     def revive(self) -> None:
         """Messages may come again after :meth:`fail`."""
         self._error = None
+
+    def refresh(self) -> None:
+        """Look at the disk again, for other processes may have dealt with messages meanwhile."""
+        self._history.clear()

@@ -54,6 +54,9 @@ class Identity(typing.Protocol):
     def keep_tickets(self, tickets: tuple[ClientTicket, ...]) -> None:
         """Keep these tickets, and no others."""
 
+    def once(self, key: str) -> str:
+        """Name the stream of the one message that a key of the application stands for."""
+
     def keep_certificate(self, reply: dict[str, typing.Any]) -> None:
         """Check and keep what ``cert.renew`` answered."""
 

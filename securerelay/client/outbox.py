@@ -1,11 +1,16 @@
 """What was sent and has no verdict yet: one stream, in order (SR1 section 5).
 
-A message gets its number in the stream when it is first written, not before: until then it can be
-taken back without leaving a hole.  From then on it stays here until the relay's verdict, across any
-number of connections.
+A message that only memory keeps gets its number in the stream when it is first written, not before:
+until then it can be taken back without leaving a hole.  One that is journaled has its number before
+it goes to disk, and from then on that number never means anything else; so has all that waits in
+front of it.  It is written to the relay once the disk has it, and stays here until the relay's
+verdict, across any number of connections.
 
 ``first .. cursor-1`` was written in this connection and is unanswered; ``cursor .. last`` was
-written before and has to be written again; what waits behind has no number yet.
+written before and has to be written again; behind that waits what was never written.
+
+What the relay has said nothing about when it forgets the stream may have arrived.  It is not sent
+again, for then it might arrive twice: its sender is told ``unconfirmed``.
 """
 
 from __future__ import annotations
@@ -14,75 +19,16 @@ import base64
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
-from securerelay.errors import Refused, RemoteError, TimedOut
+from securerelay.client.changes import Changes, Gathered
+from securerelay.client.entry import Entry, Fate, Sent
+from securerelay.client.journal import Journal
+from securerelay.client.pace import FIRST_DELAY, Load, Pace
+from securerelay.client.rows import ACCEPTED, DELIVERED, EXPIRED, REFUSED, UNCONFIRMED
+from securerelay.errors import Refused, RemoteError, SecureRelayError, TimedOut
 from securerelay.protocol import messages
-
-CAPACITY = 4096
-"""Messages held before those who send are asked to wait."""
-CAPACITY_BYTES = 16 << 20
-"""Bytes of bodies held before those who send are asked to wait."""
-WINDOW = 1024
-"""Messages written and unanswered, at most."""
-SMALLEST_WINDOW = 16
-LONGEST_DELAY = 30.0
-
-FIRST_DELAY = {
-    b"gap": 0.05,
-    b"rate": 0.1,
-    b"busy": 0.2,
-    b"room-changed": 0.2,
-    b"storage-full": 1.0,
-    b"new-stream": 0.05,
-}
-"""The refusals that mean "try again", with the seconds to wait the first time; each next wait is
-twice as long.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What became of a message.
-
-    Attributes:
-        stream: the sending stream's id.
-        seq: the message's number in it.
-        delivered: when the recipient's client acknowledged it, Unix milliseconds; None if that was
-            not asked.
-    """
-
-    stream: str
-    seq: int
-    delivered: int | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One message on its way.
-
-    Attributes:
-        to: the recipient, a peer or a room.
-        body: what the relay will carry.
-        ttl: seconds that the relay keeps it; None for the relay's default, 0 for live delivery
-            only.
-        receipt: whether the recipient's acknowledgement shall be told.
-        until_delivered: whether ``done`` waits for that acknowledgement.
-        done: fires with :class:`Sent` or fails with :class:`Refused`; None when nobody waits for
-            the verdict.
-        seq: its number in the stream; 0 before it was first written.
-    """
-
-    to: bytes
-    body: bytes
-    ttl: int | None
-    receipt: bool
-    until_delivered: bool = False
-    done: Deferred[Sent] | None = None
-    seq: int = 0
-    delivered: int | None = None
 
 
 class Outbox:
@@ -92,89 +38,114 @@ class Outbox:
         refused: called with an entry nobody waits for, and the code, when the relay refused it for
             good.
         jitter: spreads the waits before a new try; returns a factor.
+        journal: where messages are kept that outlive this process; None to keep them in memory.
+        owner: the owner of its streams; None for this program.
+
+    Attributes:
+        wake: called when there is more to write.
     """
 
     def __init__(
         self,
         refused: Callable[[Entry, str], None] = lambda entry, code: None,
         jitter: Callable[[], float] = lambda: 0.5 + secrets.randbelow(512) / 512,
+        journal: Journal | None = None,
+        owner: str | None = None,
     ) -> None:
         self._refused = refused
         self._jitter = jitter
+        self._changes: Changes | None = None
+        if journal is not None:
+            self._changes = Changes(
+                journal,
+                journal.own if owner is None else lambda: owner,
+                self._complete,
+                self._stored,
+                self._not_stored,
+            )
+        self.wake: Callable[[], None] = lambda: None
         self._waiting: deque[Entry] = deque()
         self._flight: dict[int, Entry] = {}
         self._receipts: dict[int, Entry] = {}
-        self._held_bytes = 0
-        self._for_space: deque[Deferred[None]] = deque()
-        self._for_empty: list[Deferred[None]] = []
+        self._load = Load()
+        self._connected = False
         self._new_stream()
 
     def _new_stream(self) -> None:
         self.stream = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=")
         self._first = self._cursor = 1
-        self._last = 0
-        self._opened = False
-        self._held = self._renewing = False
-        self._window = WINDOW
-        self._delay = 0.0
+        self._last = self._numbered = 0
+        self._stored_to = self._cleared = self._clearing = 0
+        self._uncertain = 0
+        self._opened = self._renewing = False
+        self._pace = Pace(self._jitter)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._flight)
+        return len(self._load)
 
     @property
     def wants_stream(self) -> bool:
         """Whether there is anything for which a session has to open the stream."""
         return bool(self._waiting or self._flight or self._receipts)
 
+    @property
+    def answered(self) -> int:
+        """The seq up to which every verdict is known."""
+        return self._first - 1
+
     # -- the application's side
 
     def add(self, entry: Entry) -> None:
-        """Put a message at the end of the queue."""
+        """Put a message at the end of the queue, and into the journal if that is to keep it."""
         self._waiting.append(entry)
-        self._held_bytes += len(entry.body)
+        self._load.add(len(entry.body))
+        if self._changes is not None and entry.ttl != 0:
+            entry.journaled = True
+            self._number()
+            self._changes.keep(self.stream, entry)
 
-    def withdraw(self, entry: Entry) -> bool:
-        """Stop waiting for a message, and take it back if it was never written.
+    def _number(self) -> None:
+        """Give all that waits its number."""
+        for entry in reversed(self._waiting):
+            if entry.seq:
+                break
+            self._numbered += 1
+        seq = self._numbered
+        for entry in reversed(self._waiting):
+            if entry.seq:
+                break
+            entry.seq = seq
+            seq -= 1
 
-        Returns:
-            True if it certainly never left.
-        """
+    def withdraw(self, entry: Entry) -> Fate:
+        """Stop waiting for a message, and take it back if only memory has it."""
         entry.done = None
-        self._receipts.pop(entry.seq, None)
-        if entry.seq:
-            return False
-        self._waiting.remove(entry)
-        self._release(entry)
-        return True
+        if self._receipts.pop(entry.seq, None) is entry:
+            return "accepted"
+        if entry.journaled:
+            return "queued"
+        if not entry.seq:
+            self._waiting.remove(entry)
+            self._load.remove(len(entry.body))
+        elif entry.seq > self._last:
+            self._blank(entry)
+        else:
+            return "sent"
+        return "unsent"
+
+    def _blank(self, entry: Entry) -> None:
+        """Give a message up that has a number."""
+        self._load.remove(len(entry.body))
+        self._load.add(0)
+        entry.blank()
 
     def space(self) -> Deferred[None] | None:
-        """Say when there is room for more.
-
-        Returns:
-            None if there is room now.
-        """
-        if len(self) <= CAPACITY and self._held_bytes <= CAPACITY_BYTES:
-            return None
-        waiter: Deferred[None] = Deferred(self._for_space.remove)
-        self._for_space.append(waiter)
-        return waiter
+        """Say when there is room for more; None if there is room now."""
+        return self._load.space()
 
     def empty(self) -> Deferred[None] | None:
         """Say when every message has its verdict; None if that is so now."""
-        if not len(self):
-            return None
-        waiter: Deferred[None] = Deferred(self._for_empty.remove)
-        self._for_empty.append(waiter)
-        return waiter
-
-    def _release(self, entry: Entry) -> None:
-        self._held_bytes -= len(entry.body)
-        while self._for_space and len(self) <= CAPACITY and self._held_bytes <= CAPACITY_BYTES:
-            self._for_space.popleft().callback(None)
-        if self._for_empty and not len(self):
-            waiters, self._for_empty = self._for_empty, []
-            for waiter in waiters:
-                waiter.callback(None)
+        return self._load.empty()
 
     def fail(self, error: Exception) -> None:
         """Tell everybody who waits that there will be no verdict."""
@@ -182,15 +153,41 @@ class Outbox:
         self._flight.clear()
         self._waiting.clear()
         self._receipts.clear()
-        self._held_bytes = 0
-        waiters: list[Deferred[None]] = [*self._for_space, *self._for_empty]
-        self._for_space.clear()
-        self._for_empty.clear()
         for entry in entries:
             if entry.done is not None:
                 entry.done.errback(error)
-        for waiter in waiters:
-            waiter.errback(error)
+        self._load.fail(error)
+
+    # -- the journal's side
+
+    def _complete(self, gathered: Gathered) -> None:
+        change = gathered.change
+        change.answered = self._first - 1
+        seqs = [one.seq for one in gathered.entries]
+        if change.renewal is not None:
+            seqs += [seq for _, seq in change.renewal.moved]
+        change.last = max(seqs, default=0)
+        # While there is a connection, what comes to disk is written at once.
+        change.written = max(self._clearing, change.last if self._connected else 0)
+
+    def _stored(self, gathered: Gathered) -> None:
+        if gathered.change.stream.encode() == self.stream:
+            self._stored_to = max(self._stored_to, gathered.change.last)
+            self._cleared = max(self._cleared, gathered.change.written)
+            self.wake()
+        for entry in gathered.entries:
+            if entry.until == "queued":
+                self._answer(entry)
+
+    def _not_stored(self, gathered: Gathered, error: SecureRelayError) -> None:
+        for entry in gathered.entries:
+            done, entry.done = entry.done, None
+            self._blank(entry)
+            if done is not None:
+                done.errback(error)
+            else:
+                self._refused(entry, "not-stored")
+        self.wake()
 
     # -- the session's side
 
@@ -201,10 +198,15 @@ class Outbox:
             The stream's id, and the last seq up to which every verdict is known.
         """
         self._cursor = self._first
-        self._held = False
+        self._pace.held = False
         # A stream in which nothing was ever written holds no surprise: messages may follow.
         self._opened = self._last == 0
         return self.stream, self._first - 1
+
+    def connected(self, connected: bool) -> None:
+        """A session begins, or has ended."""
+        self._connected = connected
+        self._opened = False
 
     def opened(self, last: int) -> bool:
         """Take the relay's answer to STREAM.
@@ -217,6 +219,7 @@ class Outbox:
         """
         if not self._first - 1 <= last <= self._last:
             self._renewing = True
+            self._uncertain = self._last
             self._cursor = self._first
             return False
         self._cursor = max(self._cursor, last + 1)
@@ -233,18 +236,25 @@ class Outbox:
             Encoded SEND messages in order.
         """
         out: list[bytes] = []
-        if not self._opened or self._held or self._renewing:
+        if not self._opened or self._pace.held or self._renewing:
             return out
         flight = self._flight
-        while budget > 0 and self._cursor - self._first < self._window:
+        while budget > 0 and self._cursor - self._first < self._pace.window:
             if self._cursor <= self._last:
                 entry = flight.get(self._cursor)
                 self._cursor += 1
                 if entry is None:
                     continue
             elif self._waiting:
-                entry = self._waiting.popleft()
-                self._last = entry.seq = self._cursor
+                entry = self._waiting[0]
+                if entry.journaled and entry.seq > self._cleared:
+                    self._clear()
+                    break
+                self._waiting.popleft()
+                if not entry.seq:
+                    self._numbered += 1
+                    entry.seq = self._numbered
+                self._last = entry.seq
                 self._cursor += 1
                 flight[entry.seq] = entry
             else:
@@ -254,6 +264,12 @@ class Outbox:
             out.append(data)
         return out
 
+    def _clear(self) -> None:
+        """Note on disk that what is there may be written, before it is."""
+        if self._changes is not None and self._clearing < self._stored_to:
+            self._clearing = self._stored_to
+            self._changes.gather(self.stream, True)
+
     def ok(self, seq: int) -> None:
         """Every message up to this one that was not refused is accepted.
 
@@ -262,22 +278,24 @@ class Outbox:
         """
         if seq > self._last:
             raise RemoteError("protocol", f"OK {seq} after SEND {self._last}")
-        self._delay = 0.0
-        self._window = min(WINDOW, self._window + max(0, seq + 1 - self._first))
+        self._pace.accepted(max(0, seq + 1 - self._first))
+        first = self._first
         while self._first <= seq:
             entry = self._flight.pop(self._first, None)
             self._first += 1
             if entry is not None:
                 self._accepted(entry)
         self._cursor = max(self._cursor, self._first)
+        if self._changes is not None and first <= seq:
+            self._changes.verdict(self.stream, ACCEPTED, first, seq)
 
     def _accepted(self, entry: Entry) -> None:
         if entry.done is not None:
-            if entry.until_delivered and entry.delivered is None:
+            if entry.until == "delivered" and entry.delivered is None:
                 self._receipts[entry.seq] = entry
             else:
                 self._answer(entry)
-        self._release(entry)
+        self._load.remove(len(entry.body))
 
     def _answer(self, entry: Entry) -> None:
         done, entry.done = entry.done, None
@@ -303,30 +321,31 @@ class Outbox:
         while self._first <= self._last and self._first not in self._flight:
             self._first += 1
         self._cursor = max(self._cursor, self._first)
-        done, entry.done = entry.done, None
-        name = code.decode("ascii", "replace")
-        if done is not None:
-            done.errback(Refused(name, f"the relay refused a message to {entry.to.decode()}"))
-        else:
-            self._refused(entry, name)
-        self._release(entry)
+        self._refuse(entry, code.decode("ascii", "replace"))
+        self._load.remove(len(entry.body))
         return None
+
+    def _refuse(self, entry: Entry, code: str) -> None:
+        if entry.is_blank:
+            return
+        if self._changes is not None and code != UNCONFIRMED:
+            self._changes.verdict(self.stream, REFUSED, entry.seq, entry.seq, code=code)
+        done, entry.done = entry.done, None
+        if done is not None:
+            done.errback(Refused(code, f"the relay refused a message to {entry.to.decode()}"))
+        else:
+            self._refused(entry, code)
 
     def _again(self, seq: int, code: bytes) -> float | None:
         if seq >= self._cursor:
             return None  # the gap behind a refusal that already turned us back
         self._cursor = seq
         self._renewing = self._renewing or code == b"new-stream"
-        self._window = max(SMALLEST_WINDOW, self._window // 2)
-        if self._held:
-            return None
-        self._held = True
-        self._delay = min(max(self._delay * 2, FIRST_DELAY[code]), LONGEST_DELAY)
-        return self._delay * self._jitter()
+        return self._pace.refused(code)
 
     def resume(self) -> None:
         """The wait that :meth:`no` asked for is over."""
-        self._held = False
+        self._pace.resume()
 
     def got(self, seq: int, time: int) -> None:
         """A recipient acknowledged a message.
@@ -335,6 +354,8 @@ class Outbox:
             seq: the message.
             time: when, Unix milliseconds.
         """
+        if self._changes is not None:
+            self._changes.verdict(self.stream, DELIVERED, seq, seq, time)
         entry = self._receipts.pop(seq, None)
         if entry is not None:
             entry.delivered = time
@@ -344,6 +365,8 @@ class Outbox:
 
     def expired(self, seq: int) -> None:
         """A message's time ran out before a recipient had acknowledged it."""
+        if self._changes is not None:
+            self._changes.verdict(self.stream, EXPIRED, seq, seq)
         entry = self._receipts.pop(seq, None)
         if entry is not None and entry.done is not None:
             done, entry.done = entry.done, None
@@ -355,15 +378,34 @@ class Outbox:
         return self._renewing and self._cursor <= self._first
 
     def reopen(self) -> None:
-        """Go on with a new stream; what was not accepted is sent in it, in the same order."""
-        again = [self._flight[seq] for seq in sorted(self._flight)]
-        for entry in again:
-            entry.seq = 0
-        orphans = list(self._receipts.values())
+        """Go on with a new stream; what certainly was not accepted is sent in it, in order."""
+        old, uncertain = self.stream, self._uncertain
+        flight = [self._flight[seq] for seq in sorted(self._flight)]
+        lost = [entry for entry in flight if entry.seq <= uncertain]
         self._flight.clear()
+        again = [entry for entry in flight if entry.seq > uncertain]
+        again += self._waiting
+        self._waiting = deque(entry for entry in again if not entry.is_blank)
+        for _ in range(len(again) - len(self._waiting)):
+            self._load.remove(0)
+        new_on_disk = self._changes.turn() if self._changes is not None else []
+        orphans = list(self._receipts.values())
         self._receipts.clear()
-        self._waiting.extendleft(reversed(again))
+        for entry in lost:
+            self._refuse(entry, UNCONFIRMED)
+            self._load.remove(len(entry.body))
         self._new_stream()
+        moved = []
+        for entry in self._waiting:
+            before, entry.seq = entry.seq, 0
+            if self._changes is not None:
+                self._numbered += 1
+                entry.seq = self._numbered
+                if entry.journaled and entry not in new_on_disk:
+                    moved.append((before, entry.seq))
+        if self._changes is not None:
+            unconfirmed = [entry.seq for entry in lost]
+            self._changes.renew(old, self.stream, moved, unconfirmed, new_on_disk)
         for entry in orphans:
             done, entry.done = entry.done, None
             if done is not None:

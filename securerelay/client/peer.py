@@ -13,10 +13,12 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from securerelay.client.client import Client
-from securerelay.crypto import primitives
+from securerelay.client.journal import Journal
+from securerelay.client.lane import ThreadLane
+from securerelay.crypto import contexts, primitives
 from securerelay.crypto.groups import DEFAULT_GROUPS
 from securerelay.errors import LocalError, RemoteError
-from securerelay.identity import certificates, profiles
+from securerelay.identity import certificates, keyfile, profiles
 from securerelay.identity.invitation import format_address
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
@@ -94,6 +96,18 @@ class ProfileIdentity:
         except (LocalError, OSError) as error:
             self._log.warn("tickets cannot be kept: {error}", error=error)
 
+    def once(self, key: str) -> str:
+        """Name the stream of the one message that a key of the application stands for.
+
+        The name follows from the peer's private key, so it is the same wherever the profile is, and
+        tells the relay nothing of the key.
+        """
+        secret = primitives.hkdf_extract(
+            bytes(primitives.HASH_SIZE), keyfile.to_der(self._profile.key())
+        )
+        secret = primitives.hkdf_expand(secret, contexts.PROFILE_ONCE, primitives.HASH_SIZE)
+        return lines.encode(primitives.hmac384(secret, key.encode())[:16])
+
     def keep_certificate(self, reply: dict[str, typing.Any]) -> None:
         """Check and keep what ``cert.renew`` answered.
 
@@ -143,6 +157,7 @@ def service(
     endpoint: Endpoint | None = None,
     suites: tuple[str, ...] = primitives.SUITES,
     groups: tuple[str, ...] = DEFAULT_GROUPS,
+    durable: bool = True,
     reactor: typing.Any = None,
 ) -> Client:
     """Make a client as a service: it connects when it is started, and again whenever it has to.
@@ -154,11 +169,14 @@ def service(
         endpoint: where to connect, instead of the profile's addresses.
         suites: permitted AEADs by preference.
         groups: permitted key-exchange groups by preference.
+        durable: whether messages, and which of those that came were dealt with, are kept in the
+            profile and so outlive this program; False keeps them in memory.
         reactor: the reactor; Twisted's own unless told otherwise.
 
     Raises:
         ProfileError: there is no such profile, or it has not joined yet.
         WrongPassphrase: the passphrase is another one.
+        StorageError: what the profile keeps of messages cannot be used; it is left as it is.
     """
     reactor = the_reactor(reactor)
     if not isinstance(profile, Profile):
@@ -166,7 +184,9 @@ def service(
         profile = Profile.open(path)
     profile.credential(passphrase)
     where = endpoints(profile.addresses, endpoint, reactor)
-    return Client(ProfileIdentity(profile, suites, groups), profile.name, where, reactor)
+    journal = Journal(profile.path, ThreadLane(reactor), reactor) if durable else None
+    identity = ProfileIdentity(profile, suites, groups)
+    return Client(identity, profile.name, where, reactor, journal=journal)
 
 
 async def connect(

@@ -7,12 +7,16 @@ that is safe.
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from securerelay.client.calls import Calls, Event, Events, read_json
+from securerelay.client.entry import Entry
 from securerelay.client.inbox import Inbox
-from securerelay.client.outbox import Entry, Outbox
+from securerelay.client.journal import Journal
+from securerelay.client.outbox import Outbox
 from securerelay.errors import ConnectError, Refused
 from securerelay.protocol import messages
 from securerelay.protocol.messages import MessageDecoder
@@ -39,9 +43,18 @@ class Session:
 
     Args:
         clock: for the waits before a new try.
+        journal: what the profile keeps on disk; None to keep everything in memory.
+        outbox: what to send; None for a new outbox.
+        begun: called at the beginning of every connection.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        journal: Journal | None = None,
+        outbox: Outbox | None = None,
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._connection: Connection | None = None
         self._control: list[bytes] = []
@@ -51,11 +64,14 @@ class Session:
         self._acked = 0
         self._again: IDelayedCall | None = None
         self._readers: list[Events] = []
+        self._begun = begun
+        self._pings: list[Deferred[None]] = []
         self.limit = MESSAGE_LIMIT
         self.watching = False
         self.calls = Calls()
-        self.outbox = Outbox(self._refused_later)
-        self.inbox = Inbox(self.wake, self._pressure)
+        self.outbox = outbox if outbox is not None else Outbox(self._refused_later, journal=journal)
+        self.outbox.wake = self.wake
+        self.inbox = Inbox(self.wake, self._pressure, journal)
 
     # -- the connection's life
 
@@ -69,14 +85,17 @@ class Session:
         self._connection = connection
         self._stream_said = self._served = False
         self._acked = 0
+        self.outbox.connected(True)
         limit = limits.get("message")
         if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
             self.limit = limit
         if self._listening:
+            self.inbox.refresh()
             self._control.append(messages.listen(self.inbox.last))
         if self.watching:
             self.calls.add("peer.watch", {}).addErrback(lambda _: None)
         self.tell(Event("connected", {}))
+        self._begun()
 
     def end(self) -> None:
         """The connection is gone."""
@@ -87,7 +106,12 @@ class Session:
         self._pong = None
         if self._again is not None and self._again.active():
             self._again.cancel()
-        self.calls.fail(ConnectError("the connection was lost before the relay answered"))
+        self.outbox.connected(False)
+        lost = ConnectError("the connection was lost before the relay answered")
+        self.calls.fail(lost)
+        pings, self._pings = self._pings, []
+        for ping in pings:
+            ping.errback(lost)
         self.tell(Event("disconnected", {}))
 
     def fail(self, error: Exception) -> None:
@@ -137,9 +161,25 @@ class Session:
         if not self._listening:
             self._listening = True
             self.inbox.revive()
+            self.inbox.refresh()
             if self._connection is not None:
                 self._control.append(messages.listen(self.inbox.last))
                 self.wake()
+
+    def heard(self) -> Deferred[None]:
+        """Say when the relay has heard all that was said so far, and has told what it had to tell.
+
+        Raises:
+            ConnectError: through the Deferred, if the connection was lost before.
+        """
+        waiting: Deferred[None] = Deferred()
+        if self._connection is None:
+            waiting.errback(ConnectError("there is no connection"))
+            return waiting
+        self._pings.append(waiting)
+        self._control.append(messages.ping(b"heard"))
+        self.wake()
+        return waiting
 
     def read_events(self, kinds: frozenset[str]) -> Events:
         """Collect events from now on."""
@@ -230,6 +270,8 @@ class Session:
 
     def pong(self, token: bytes) -> None:
         """The relay is here."""
+        if token == b"heard" and self._pings:
+            self._pings.pop(0).callback(None)
 
     def reply(self, tag: bytes, status: bytes, body: bytes) -> None:
         """A call is answered."""

@@ -78,3 +78,4 @@ CLIENT_AUTH = b"sr1 c-auth"
 
 # Secrets at rest in a client's profile.
 PROFILE_TICKETS = b"securerelay/1 profile tickets"
+PROFILE_ONCE = b"securerelay/1 profile send once"

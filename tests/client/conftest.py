@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -9,6 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from securerelay.client.client import Client
+from securerelay.client.journal import Journal
+from securerelay.client.lane import InlineLane
 from securerelay.client.peer import ProfileIdentity
 from securerelay.identity.profile import Profile
 from tests.client.relay import CA_KEY, NOW, PEER_KEY, Relay, date
@@ -35,7 +38,10 @@ class World:
         profile.accept(der, ca_spki=relay.authority.spki, relay_name="relay", now=date(NOW))
         return profile
 
-    def new_client(self, profile: Profile | None = None) -> Client:
+    def new_client(self, profile: Profile | None = None, durable: bool = False) -> Client:
+        self.lane = InlineLane()
+        folder = (profile or self.profile).path
+        journal = Journal(folder, self.lane, self.clock, self.relay.now) if durable else None
         return Client(
             ProfileIdentity(profile or self.profile, now=self.relay.now),
             "bob",
@@ -43,7 +49,23 @@ class World:
             self.clock,
             jitter=lambda: 0.0,
             now=self.relay.now,
+            journal=journal,
         )
+
+    def kill(self) -> None:
+        """Have the client's process die: its sockets close and its locks go, and no more."""
+        journal = self.client._journal
+        if journal is not None and journal._owner is not None:
+            os.close(journal._owner[1]._descriptor)
+        self.lane.held = True
+        self.network.factory = None
+        if self.network.pumps:
+            self.network.cut()
+        self.client._link._service.stopService()
+        self.run()
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
+        self.network.factory = self.relay.factory()
 
     def start(self) -> World:
         self.client.startService()
@@ -80,6 +102,14 @@ class World:
 def world(tmp_path: pathlib.Path) -> World:
     """A client that has not been started."""
     return World(tmp_path)
+
+
+@pytest.fixture
+def durable(tmp_path: pathlib.Path) -> World:
+    """A client that keeps its messages on disk; it has not been started."""
+    world = World(tmp_path)
+    world.client = world.new_client(durable=True)
+    return world
 
 
 @pytest.fixture

@@ -81,6 +81,8 @@ class Relay:
         self.ticket_refusal: str | None = None
         self.silent = False
         self.limits: dict[str, typing.Any] = {}
+        self.receipts: dict[bytes, list[tuple[int, bytes, int]]] = {}
+        self.mute_receipts = False
 
     def now(self) -> float:
         return NOW + self.clock.seconds()
@@ -223,7 +225,12 @@ class Session(Protocol):
         self.stream_id = stream
         last = self.relay.streams.setdefault(stream, 0)
         self.refused_at: int | None = None
+        if answered > last:
+            last = 0
+            self.forgotten = True
         self.say(messages.stream(stream, last))
+        for receipt in self.relay.receipts.pop(stream, []):
+            self.say(messages.got(*receipt))
         if last > answered:
             self.say(messages.ok(last))
 
@@ -240,7 +247,7 @@ class Session(Protocol):
             self.relay.streams[self.stream_id] = seq
         if code is None:
             self.say(messages.ok(seq))
-            if receipt:
+            if receipt and not self.relay.mute_receipts:
                 self.say(messages.got(seq, to, int(self.relay.now() * 1000)))
         elif code != b"hold":
             self.say(messages.no(seq, code))

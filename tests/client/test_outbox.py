@@ -7,7 +7,9 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 
-from securerelay.client.outbox import CAPACITY, WINDOW, Entry, Outbox, Sent
+from securerelay.client.entry import Entry, Sent
+from securerelay.client.outbox import Outbox
+from securerelay.client.pace import CAPACITY, WINDOW
 from securerelay.errors import ConnectError, Refused, RemoteError, TimedOut
 
 
@@ -164,16 +166,16 @@ def test_a_message_that_never_left_can_be_taken_back_and_leaves_no_hole():
     outbox = box()
     first, second = add(outbox, 2)
     outbox.opening()
-    assert outbox.withdraw(first)
+    assert outbox.withdraw(first) == "unsent"
     assert outbox.take(1000) == [b"SEND 1 bob - - 1\n2"]
-    assert not outbox.withdraw(second), "this one is on its way"
+    assert outbox.withdraw(second) == "sent"
     outbox.ok(1)
     assert len(outbox) == 0
 
 
 def test_a_receipt_is_waited_for_beyond_the_acceptance():
     outbox = box()
-    one = entry(until_delivered=True)
+    one = entry(until="delivered")
     waiting = one.done
     outbox.add(one)
     stream, _ = outbox.opening()
@@ -188,7 +190,7 @@ def test_a_receipt_is_waited_for_beyond_the_acceptance():
 
 def test_a_receipt_that_comes_before_the_acceptance_counts_too():
     outbox = box()
-    one = entry(until_delivered=True)
+    one = entry(until="delivered")
     waiting = one.done
     outbox.add(one)
     outbox.opening()
@@ -203,7 +205,7 @@ def test_a_receipt_that_comes_before_the_acceptance_counts_too():
 
 def test_a_message_whose_time_ran_out_is_not_waited_for_any_longer():
     outbox = box()
-    one = entry(until_delivered=True)
+    one = entry(until="delivered")
     waiting = one.done
     outbox.add(one)
     outbox.opening()
@@ -254,7 +256,7 @@ def test_a_relay_that_knows_another_history_of_the_stream_gets_a_new_one(last: i
 
 def test_a_lost_receipt_is_told_when_its_stream_ends():
     outbox = box()
-    one = entry(until_delivered=True)
+    one = entry(until="delivered")
     waiting = one.done
     outbox.add(one)
     outbox.opening()

@@ -14,7 +14,7 @@ from tests.network import outcome
 
 
 def test_a_service_connects_through_the_endpoint_it_is_given(world):
-    client = service(world.profile, endpoint=world.network, reactor=world.clock)
+    client = service(world.profile, endpoint=world.network, reactor=world.clock, durable=False)
     assert client.peer == "bob"
     client.startService()
     assert len(world.network.pumps) == 1
@@ -24,10 +24,12 @@ def test_a_service_connects_through_the_endpoint_it_is_given(world):
 
 def test_a_profile_is_found_by_its_folder_and_by_its_name(world, monkeypatch, tmp_path):
     path = world.profile.path
-    assert service(path, endpoint=world.network, reactor=world.clock).peer == "bob"
-    assert service(str(path), endpoint=world.network, reactor=world.clock).peer == "bob"
+    assert service(path, endpoint=world.network, reactor=world.clock, durable=False).peer == "bob"
+    assert (
+        service(str(path), endpoint=world.network, reactor=world.clock, durable=False).peer == "bob"
+    )
     with pytest.raises(ProfileError):
-        service("nobody", endpoint=world.network, reactor=world.clock)
+        service("nobody", endpoint=world.network, reactor=world.clock, durable=False)
 
 
 def test_a_wrong_passphrase_is_told_before_anything_is_tried(world):
@@ -38,6 +40,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_tried(world):
         world.profile.path,
         passphrase=b"correct horse",
         endpoint=world.network,
+        durable=False,
         reactor=world.clock,
     )
     assert right.peer == "bob"
@@ -46,7 +49,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_tried(world):
 def test_connecting_in_vain_leaves_nothing_running(world):
     world.network.factory = None
     connecting = Deferred.fromCoroutine(
-        connect(world.profile, endpoint=world.network, reactor=world.clock)
+        connect(world.profile, endpoint=world.network, reactor=world.clock, durable=False)
     )
     assert isinstance(world.after(connecting, 1), ConnectError)
     assert not world.clock.getDelayedCalls()
@@ -57,7 +60,9 @@ def test_connecting_ends_in_time(world):
 
     world.network.factory = Factory.forProtocol(Protocol)
     connecting = Deferred.fromCoroutine(
-        connect(world.profile, endpoint=world.network, reactor=world.clock, timeout=3)
+        connect(
+            world.profile, endpoint=world.network, reactor=world.clock, durable=False, timeout=3
+        )
     )
     failed = world.after(connecting, 4)
     assert isinstance(failed, ConnectError)
@@ -77,6 +82,6 @@ def test_addresses_and_endpoint_strings_lead_where_they_say():
 
 
 def test_the_key_stays_out_of_what_is_printed(world):
-    client = service(world.profile, endpoint=world.network, reactor=world.clock)
+    client = service(world.profile, endpoint=world.network, reactor=world.clock, durable=False)
     assert "PRIVATE" not in repr(client.__dict__)
     assert outcome(client.close()) is None

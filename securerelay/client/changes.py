@@ -1,0 +1,168 @@
+"""Gathers what happens to the streams of an outbox, and has it journaled."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.python.failure import Failure
+
+from securerelay.client.entry import Entry
+from securerelay.client.journal import Journal
+from securerelay.client.rows import ACCEPTED, Change, Outgoing, Renewal, Verdict
+from securerelay.client.state import State
+from securerelay.errors import SecureRelayError, StorageError
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What happened to one stream, with the messages that are to be on disk then."""
+
+    change: Change
+    entries: list[Entry] = field(default_factory=list)
+
+
+class Changes:
+    """The changes of one outbox.
+
+    Args:
+        journal: where they go.
+        owner: the owner of its streams.
+        complete: called when a change is closed, to say where the stream stands.
+        stored: called when it is on disk.
+        failed: called when it could not be written.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        owner: Callable[[], str],
+        complete: Callable[[Gathered], None],
+        stored: Callable[[Gathered], None],
+        failed: Callable[[Gathered, SecureRelayError], None],
+    ) -> None:
+        self._journal = journal
+        self._owner = owner
+        self._complete = complete
+        self._stored = stored
+        self._failed = failed
+        self._gathering: Gathered | None = None
+        self._closed: list[Gathered] = []
+        self._under_way: deque[list[Gathered]] = deque()
+        self._asked = False
+
+    def gather(self, stream: bytes, soon: bool) -> Gathered:
+        """Return the change that is being gathered for the stream.
+
+        Args:
+            stream: the outbox's present one.
+            soon: whether somebody waits for it.
+        """
+        if self._journal.closed:
+            # Whoever comes next hears it from the relay again, or finds it in the journal.
+            return Gathered(Change(stream.decode(), "", 0))
+        if self._gathering is None:
+            self._gathering = Gathered(Change(stream.decode(), self._owner(), self._journal.now()))
+        if not self._asked:
+            self._asked = True
+            storing = self._journal.prepare(self._prepare, soon)
+            storing.addCallbacks(self._done, self._broke)
+        elif soon:
+            self._journal.schedule(True)
+        return self._gathering
+
+    def keep(self, stream: bytes, entry: Entry) -> None:
+        """Have a message journaled."""
+        self.gather(stream, True).entries.append(entry)
+
+    def verdict(
+        self, stream: bytes, state: int, first: int, last: int, time: int = 0, code: str = ""
+    ) -> None:
+        """Note what became of messages.
+
+        Args:
+            stream: theirs.
+            state: an index into :data:`~securerelay.client.rows.STATES`.
+            first: the first one's seq.
+            last: the last one's.
+            time: when, Unix ms; 0 for now.
+            code: why, if refused.
+        """
+        verdicts = self.gather(stream, False).change.verdicts
+        if state == ACCEPTED and verdicts:
+            before = verdicts[-1]
+            if before.state == ACCEPTED and before.last + 1 == first:
+                verdicts[-1] = Verdict(ACCEPTED, before.first, last, before.time)
+                return
+        verdicts.append(Verdict(state, first, last, time or self._journal.now(), code or None))
+
+    def turn(self) -> list[Entry]:
+        """End with a stream.
+
+        Returns:
+            The messages that were not yet on their way to disk.
+        """
+        gathering, self._gathering = self._gathering, None
+        if gathering is None:
+            return []
+        entries, gathering.entries = gathering.entries, []
+        self._complete(gathering)
+        self._closed.append(gathering)
+        return entries
+
+    def renew(
+        self,
+        old: bytes,
+        new: bytes,
+        moved: list[tuple[int, int]],
+        unconfirmed: list[int],
+        entries: list[Entry],
+    ) -> None:
+        """Note that messages go on in another stream.
+
+        Args:
+            old: the stream they were in.
+            new: the stream they are in now.
+            moved: the old seq and the new one of those on disk.
+            unconfirmed: the old seqs of those that are not sent again.
+            entries: those that were not yet on their way to disk.
+        """
+        gathered = self.gather(new, True)
+        gathered.entries += entries
+        gathered.change.renewal = Renewal(
+            old.decode(), tuple(moved), tuple(unconfirmed), self._journal.now()
+        )
+
+    def _prepare(self) -> Callable[[State], None]:
+        self._asked = False
+        if self._gathering is not None:
+            self._complete(self._gathering)
+            self._closed.append(self._gathering)
+        self._gathering = None
+        closed, self._closed = self._closed, []
+        self._under_way.append(closed)
+        for gathered in closed:
+            gathered.change.outgoing = [
+                Outgoing(one.seq, one.to.decode(), one.ttl, one.receipt, one.body)
+                for one in gathered.entries
+                if one.journaled
+            ]
+        changes = [gathered.change for gathered in closed]
+
+        def job(state: State) -> None:
+            for change in changes:
+                state.apply(change)
+
+        return job
+
+    def _done(self, _: None) -> None:
+        for gathered in self._under_way.popleft():
+            self._stored(gathered)
+
+    def _broke(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, SecureRelayError):
+            error = StorageError(str(error))
+        for gathered in self._under_way.popleft():
+            self._failed(gathered, error)

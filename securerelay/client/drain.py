@@ -1,0 +1,196 @@
+"""Sends what programs of the profile that are gone have left in the outbox.
+
+Each of their streams takes a session of its own, since a session opens one stream, and a stream is
+extended by nobody but the program that made it.  The lock of its owner tells that this one is gone,
+and keeps others from draining the same stream meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+
+from securerelay.client.entry import Entry, Sent
+from securerelay.client.journal import Journal
+from securerelay.client.link import Link
+from securerelay.client.owners import Claim
+from securerelay.client.resumed import Resumed, Spent
+from securerelay.client.rows import Left
+from securerelay.client.session import Session
+from securerelay.errors import ConnectError, TimedOut
+
+ASK_AGAIN = 600_000
+"""Milliseconds after which a stream's receipts are asked for again."""
+PAGE = 256
+"""Messages read from the journal at a time."""
+
+
+class Drains:
+    """The draining of one profile's outbox.
+
+    Args:
+        journal: the profile's.
+        connect: makes the connection for a session.
+        clock: the reactor.
+    """
+
+    def __init__(
+        self, journal: Journal, connect: Callable[[Session], Link], clock: IReactorTime
+    ) -> None:
+        self._journal = journal
+        self._connect = connect
+        self._clock = clock
+        self._lock = DeferredLock()
+        self._links: list[Link] = []
+        self._stopped = False
+        self._first = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being drained."""
+        return bool(self._lock.locked)
+
+    def drain(self, receipts: bool, again_after: int = ASK_AGAIN) -> Deferred[int]:
+        """Send what is left, one stream after the other.
+
+        Args:
+            receipts: whether to ask for missing receipts too.
+            again_after: but not for those that were asked for in so many milliseconds.
+
+        Returns:
+            How many streams were drained.
+
+        Raises:
+            SecureRelayError: through the Deferred, if that had to end early.
+        """
+        return self._lock.run(
+            lambda: Deferred.fromCoroutine(self._drain_all(receipts, again_after))
+        )
+
+    def stop(self) -> None:
+        """Drain no more; what is left stays in the journal."""
+        self._stopped = True
+        for link in list(self._links):
+            link.stop()
+
+    async def _drain_all(self, receipts: bool, again_after: int) -> int:
+        journal, drained = self._journal, 0
+        if self._first:
+            self._first, now = False, journal.now()
+            journal.owners.tidy(await journal.do(lambda state: state.forget(now)))
+        before = journal.now() - again_after if receipts else None
+        found = await journal.do(lambda state: state.left(journal.owner, before), write=False)
+        owners: dict[str, list[str]] = {}
+        for left in found:
+            owners.setdefault(left.owner, []).append(left.stream)
+        for owner, streams in owners.items():
+            claim = journal.owners.claim(owner)
+            if claim is None:
+                continue
+            done = False
+            try:
+                for stream in streams:
+                    await self._drain(stream)
+                    drained += 1
+                done = True
+            finally:
+                claim.release(remove=done)
+        return drained
+
+    async def deliver(self, stream: str, watched: Entry) -> Sent | None:
+        """Send the one message of a stream that a key names, and wait for what becomes of it.
+
+        Args:
+            stream: the stream's name; the message is in the journal.
+            watched: says how long to wait, and for which seq.
+
+        Returns:
+            What became of it; None if another process is sending it at this moment.
+        """
+        left = await self._look(stream)
+        claim: Claim | None = None
+        if left is not None and left.owner != self._journal.owner:
+            claim = self._journal.owners.claim(left.owner)
+            if claim is None:
+                return None
+        done = watched.done
+        try:
+            return await self._drain(stream, watched)
+        finally:
+            if done is not None:
+                done.addErrback(lambda _: None)  # whoever waited has heard of it
+            if claim is not None:
+                claim.release(remove=True)
+
+    async def _look(self, stream: str) -> Left | None:
+        now = self._journal.now()
+        return await self._journal.do(lambda state: state.one_left(stream, now))
+
+    async def _drain(self, stream: str, watched: Entry | None = None) -> Sent | None:
+        while True:
+            left = await self._look(stream)
+            if left is None:
+                return None
+            if self._stopped:
+                raise ConnectError("the client was closed")
+            outbox = Resumed(left, self._journal, watched)
+            session = Session(self._clock, outbox=outbox)
+            link = self._connect(session)
+            self._links.append(link)
+            link.start()
+            try:
+                return await self._carry(left, outbox, session, watched)
+            except Spent as spent:
+                if watched is not None:
+                    raise TimedOut("the relay has forgotten this message's receipt") from None
+                stream = await self._go_on(stream, spent.after)
+            finally:
+                self._links.remove(link)
+                await link.stop()
+                await self._journal.flush()
+
+    async def _go_on(self, stream: str, after: int) -> str:
+        """Put what is left of a spent stream into a new one; returns its name."""
+        new = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+        now = self._journal.now()
+        await self._journal.flush()
+        await self._journal.do(lambda state: state.move(stream, new, after, now))
+        return new
+
+    async def _carry(
+        self, left: Left, outbox: Resumed, session: Session, watched: Entry | None
+    ) -> Sent | None:
+        """Send everything of a stream that the relay has not consumed, and take all verdicts."""
+        done = watched.done if watched is not None else None
+        loaded = await outbox.standing
+        while loaded < left.last:
+            after = loaded
+            page = await self._journal.do(
+                lambda state: state.load(left.stream, after, PAGE),  # noqa: B023 - done at once
+                write=False,
+            )
+            if not page:
+                break
+            for message in page:
+                outbox.restore(message)
+            loaded = page[-1].seq
+            session.wake()
+            await (outbox.space() or _now())
+        await (outbox.empty() or _now())
+        if done is not None:
+            return await done
+        # Receipts that were not heard are asked for another time.
+        with contextlib.suppress(ConnectError):
+            await session.heard()
+        return None
+
+
+def _now() -> Deferred[None]:
+    waiting: Deferred[None] = Deferred()
+    waiting.callback(None)
+    return waiting

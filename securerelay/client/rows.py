@@ -1,0 +1,146 @@
+"""What a profile remembers of the messages it sent, as plain facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+QUEUED, ACCEPTED, DELIVERED, EXPIRED, REFUSED = range(5)
+STATES = ("queued", "accepted", "delivered", "expired", "refused")
+"""What becomes of a message: ``queued`` until the relay has answered for it, ``accepted`` by the
+relay, ``delivered`` when a recipient's client has acknowledged it, ``expired`` when its time ran
+out before, ``refused`` by the relay for good.
+"""
+
+UNCONFIRMED = "unconfirmed"
+"""The code of a message that may have arrived or not, because the relay forgot its stream before it
+had answered; to send it again is left to its sender.
+"""
+NOT_STORED = "not-stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to journal, or one read from the journal.
+
+    Attributes:
+        seq: its number in its stream.
+        to: the recipient.
+        ttl: seconds; None for the relay's default.
+        receipt: whether the recipient's acknowledgement shall be told.
+        body: what to carry.
+    """
+
+    seq: int
+    to: str
+    ttl: int | None
+    receipt: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one message, or of a stretch of messages.
+
+    Attributes:
+        state: an index into :data:`STATES`.
+        first: the first message's seq.
+        last: the last one's.
+        time: when, Unix ms.
+        code: why, if refused.
+    """
+
+    state: int
+    first: int
+    last: int
+    time: int
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Messages that go on in another stream, since the relay takes no more in theirs.
+
+    Attributes:
+        old: the stream they were in.
+        moved: pairs of the old seq and the new.
+        unconfirmed: seqs of the old stream that are not sent again.
+        time: when, Unix ms.
+    """
+
+    old: str
+    moved: tuple[tuple[int, int], ...]
+    unconfirmed: tuple[int, ...]
+    time: int
+
+
+@dataclass(slots=True)
+class Change:
+    """What one turn of the reactor did to a stream.
+
+    Attributes:
+        stream: its name.
+        owner: the owner's name.
+        time: when, Unix ms.
+        outgoing: messages to journal.
+        last: the highest seq that is on disk after this change.
+        written: the highest seq that may be written after this change; 0 for no change.
+        verdicts: in the order in which they came.
+        answered: the seq up to which every verdict is known.
+        renewal: what comes over from another stream, before anything else.
+    """
+
+    stream: str
+    owner: str
+    time: int
+    outgoing: list[Outgoing] = field(default_factory=list)
+    last: int = 0
+    written: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    answered: int = 0
+    renewal: Renewal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A stream in which something is still to be done or heard.
+
+    Attributes:
+        stream: its name.
+        owner: the owner's name.
+        answered: the seq up to which every verdict is known.
+        last: the highest seq journaled.
+        written: the highest seq that the relay may have seen.
+    """
+
+    stream: str
+    owner: str
+    answered: int
+    last: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of a message.
+
+    Attributes:
+        stream: its stream.
+        seq: its number in it.
+        to: the recipient.
+        size: bytes of its body.
+        state: one of :data:`STATES`.
+        queued: when it was journaled, Unix ms.
+        settled: when the relay's verdict came; None before.
+        delivered: when it was acknowledged; None before.
+        code: why it was refused; None if it was not.
+    """
+
+    stream: str
+    seq: int
+    to: str
+    size: int
+    state: str
+    queued: int
+    settled: int | None
+    delivered: int | None
+    code: str | None

@@ -1,0 +1,392 @@
+"""What a profile keeps on disk of its messages: the outbox's journal, and what was dealt with.
+
+Everything here runs in the lane's thread (or in a program that has no reactor).  Each call is part
+of a transaction that :meth:`State.run` makes of all that came together.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+import typing
+from collections.abc import Callable, Iterable, Sequence
+
+from securerelay.client.rows import (
+    ACCEPTED,
+    DELIVERED,
+    QUEUED,
+    REFUSED,
+    STATES,
+    UNCONFIRMED,
+    Change,
+    Left,
+    Outgoing,
+    Record,
+    Verdict,
+)
+from securerelay.client.seqs import Seqs
+from securerelay.client.statefile import open_file
+from securerelay.errors import LocalError, StorageError
+
+NAME = "state.sqlite"
+DAY = 86_400_000
+KEPT = 30 * DAY
+"""Milliseconds for which the fate of a message is remembered, as long as the relay remembers its
+stream.
+"""
+DEALT_KEPT = 60 * DAY
+"""Milliseconds for which another's stream is remembered: no sender repeats a message so late."""
+MOST_SETTLED = 1_000_000
+"""Messages with a verdict that are remembered at most."""
+MOST_DEALT = 200_000
+"""Streams of others that are remembered at most."""
+
+SEQ_BITS = 40
+PAGE_BYTES = 4 << 20
+
+_FIELDS = (
+    "s.name, m.id & 1099511627775, m.recipient, m.size, m.state, m.queued, m.settled, m.delivered, "
+    "m.code"
+)
+
+Job = Callable[["State"], typing.Any]
+
+
+class State:
+    """The database of one profile.
+
+    Args:
+        folder: the profile's.
+
+    Raises:
+        StorageError: if it cannot be used; it is left as it is.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.path = folder / NAME
+        self._db = open_file(self.path)
+        self._broken: StorageError | None = None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def run(self, jobs: Sequence[Job], write: bool = True) -> list[typing.Any]:
+        """Do jobs in one transaction.
+
+        Args:
+            jobs: each gets this state. A job that raises :class:`LocalError` has changed nothing.
+            write: whether any of them writes.
+
+        Returns:
+            For each job what it returned, or the error: StorageError for all if the disk failed.
+        """
+        if self._broken is not None:
+            return [self._broken] * len(jobs)
+        done: list[typing.Any] = []
+        try:
+            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            for job in jobs:
+                try:
+                    done.append(job(self))
+                except LocalError as error:
+                    done.append(error)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            return [self._failed(error)] * len(jobs)
+        return done
+
+    def _failed(self, error: sqlite3.Error) -> StorageError:
+        failure = StorageError(f"{self.path} cannot be written: {error}")
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._broken = failure
+        full = str(error).endswith("is full") or "locked" in str(error)
+        if not full:
+            # After an error of the disk nobody knows what is on it: nothing is tried again.
+            self._broken = failure
+        return failure
+
+    # -- streams that we send
+
+    def apply(self, change: Change) -> None:
+        """Write down what happened to a stream of ours."""
+        base = self._base(change.stream)
+        if base is None:
+            self._db.execute(
+                "INSERT INTO stream (name, owner, created) VALUES (?, ?, ?)",
+                (change.stream, change.owner, change.time),
+            )
+            base = self._base(change.stream)
+            assert base is not None, "it was made just now"
+        if change.renewal is not None:
+            old = self._base(change.renewal.old)
+            if old is not None:
+                self._db.executemany(
+                    "UPDATE message SET id = ? WHERE id = ?",
+                    [(base + new, old + seq) for seq, new in change.renewal.moved],
+                )
+                self._unconfirmed(old, change.renewal.unconfirmed, change.renewal.time)
+                self._end(old)
+        if change.outgoing:
+            self._db.executemany(
+                "INSERT INTO message (id, recipient, ttl, receipt, size, queued, body) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (base + m.seq, m.to, m.ttl, m.receipt, len(m.body), change.time, m.body)
+                    for m in change.outgoing
+                ],
+            )
+        for verdict in change.verdicts:
+            self._settle(base, verdict)
+        self._db.execute(
+            "UPDATE stream SET last = max(last, ?), written = max(written, ?), "
+            "answered = max(answered, ?) WHERE id = ?",
+            (change.last, change.written, change.answered, base >> SEQ_BITS),
+        )
+
+    def _base(self, stream: str) -> int | None:
+        """Return the id that a stream's message 0 would have; None for an unknown stream."""
+        row = self._db.execute("SELECT id FROM stream WHERE name = ?", (stream,)).fetchone()
+        return row[0] << SEQ_BITS if row else None
+
+    def _settle(self, base: int, verdict: Verdict) -> None:
+        first, last, time = base + verdict.first, base + verdict.last, verdict.time
+        if verdict.state == ACCEPTED:
+            self._db.execute(
+                "UPDATE message SET state = ?, settled = ?, body = NULL "
+                "WHERE id BETWEEN ? AND ? AND state = ?",
+                (ACCEPTED, time, first, last, QUEUED),
+            )
+        elif verdict.state == REFUSED:
+            self._db.execute(
+                "UPDATE message SET state = ?, settled = ?, code = ?, body = NULL "
+                "WHERE id = ? AND state = ?",
+                (REFUSED, time, verdict.code, first, QUEUED),
+            )
+        else:
+            self._db.execute(
+                "UPDATE message SET state = ?, settled = ifnull(settled, ?), delivered = ?, "
+                "body = NULL WHERE id = ? AND state IN (?, ?)",
+                (
+                    *(verdict.state, time, time if verdict.state == DELIVERED else None),
+                    *(first, QUEUED, ACCEPTED),
+                ),
+            )
+
+    def _unconfirmed(self, base: int, seqs: Iterable[int], time: int) -> None:
+        for seq in seqs:
+            self._settle(base, Verdict(REFUSED, seq, seq, time, UNCONFIRMED))
+
+    def _end(self, base: int) -> None:
+        """Have nothing more expected in a stream."""
+        self._db.execute("UPDATE stream SET answered = last WHERE id = ?", (base >> SEQ_BITS,))
+
+    # -- streams that others of our profile left
+
+    def left(self, owner: str, asked_before: int | None) -> list[Left]:
+        """List the streams of others in which something is to be done, the oldest first.
+
+        Args:
+            owner: ourselves, whose streams are left out.
+            asked_before: also those where receipts are missing, unless they were asked for since
+                this time (Unix ms); None for only those with messages to send.
+        """
+        rows = self._db.execute(
+            "SELECT name, owner, answered, last, written FROM stream WHERE owner != ? AND "
+            "(answered < last OR (asked < ? AND id IN "
+            "(SELECT id >> 40 FROM message WHERE receipt = 1 AND state = 1))) ORDER BY id",
+            (owner, -1 if asked_before is None else asked_before),
+        )
+        return [Left(*row) for row in rows]
+
+    def one_left(self, stream: str, now: int) -> Left | None:
+        """Look at one stream before it is drained, and note that its receipts are asked for."""
+        self._db.execute("UPDATE stream SET asked = ? WHERE name = ?", (now, stream))
+        row = self._db.execute(
+            "SELECT name, owner, answered, last, written FROM stream WHERE name = ?", (stream,)
+        ).fetchone()
+        return Left(*row) if row else None
+
+    def load(self, stream: str, after: int, limit: int) -> list[Outgoing]:
+        """Read messages without verdict, in order, up to some megabytes.
+
+        Args:
+            stream: of which stream.
+            after: the seq after which to begin.
+            limit: how many at most.
+        """
+        base = self._base(stream)
+        if base is None:
+            return []
+        rows = self._db.execute(
+            "SELECT id, recipient, ttl, receipt, body FROM message "
+            "WHERE id > ? AND id < ? AND state = ? ORDER BY id LIMIT ?",
+            (base + after, base + (1 << SEQ_BITS), QUEUED, limit),
+        )
+        page: list[Outgoing] = []
+        size = 0
+        for number, to, ttl, receipt, body in rows:
+            page.append(Outgoing(number - base, to, ttl, bool(receipt), body))
+            size += len(body)
+            if size > PAGE_BYTES:
+                break
+        return page
+
+    def move(self, stream: str, new: str, after: int, now: int) -> None:
+        """Go on with a stream's messages in a new one of the same owner.
+
+        Args:
+            stream: which the relay takes no more.
+            new: the new one's name.
+            after: the seq up to which messages may have arrived, and so are not sent again.
+            now: Unix ms.
+        """
+        base = self._base(stream)
+        assert base is not None, "it was read before"
+        seqs = [
+            number - base
+            for (number,) in self._db.execute(
+                "SELECT id FROM message WHERE id > ? AND id < ? AND state = ? ORDER BY id",
+                (base, base + (1 << SEQ_BITS), QUEUED),
+            )
+        ]
+        self._unconfirmed(base, [seq for seq in seqs if seq <= after], now)
+        moving = [seq for seq in seqs if seq > after]
+        if moving:
+            self._db.execute(
+                "INSERT INTO stream (name, owner, created, last) "
+                "SELECT ?, owner, ?, ? FROM stream WHERE name = ?",
+                (new, now, len(moving), stream),
+            )
+            target = self._base(new)
+            assert target is not None, "it was made just now"
+            self._db.executemany(
+                "UPDATE message SET id = ? WHERE id = ?",
+                [(target + at, base + seq) for at, seq in enumerate(moving, 1)],
+            )
+        self._end(base)
+
+    # -- a message with a key of its own
+
+    def once(self, stream: str, owner: str, digest: bytes, message: Outgoing, now: int) -> Record:
+        """Journal the one message of a stream that a key names, unless that was done before.
+
+        Args:
+            stream: the stream's name.
+            owner: who sends it if it is new.
+            digest: of what is sent, and to whom.
+            message: with seq 1.
+            now: Unix ms.
+
+        Returns:
+            What is remembered of it.
+
+        Raises:
+            LocalError: if the key was used for another message.
+        """
+        row = self._db.execute("SELECT digest FROM stream WHERE name = ?", (stream,)).fetchone()
+        if row is None:
+            self.apply(Change(stream, owner, now, [message], last=1))
+            self._db.execute("UPDATE stream SET digest = ? WHERE name = ?", (digest, stream))
+        elif row[0] != digest:
+            raise LocalError(
+                "this key was used for another message before; a key names one message to one "
+                "recipient"
+            )
+        found = self.find(stream, 1)
+        assert found is not None, "a stream is forgotten with its messages"
+        return found
+
+    # -- what became of messages
+
+    def find(self, stream: str, seq: int) -> Record | None:
+        """Return what is remembered of one message."""
+        base = self._base(stream)
+        rows = self._records("WHERE m.id = ?", (base + seq,)) if base is not None else []
+        return rows[0] if rows else None
+
+    def sent(self, limit: int, state: str | None = None) -> list[Record]:
+        """List what is remembered of the newest messages, the oldest of them first.
+
+        Args:
+            limit: how many.
+            state: only those in this state; None for all.
+        """
+        where, values = "", []
+        if state is not None:
+            where, values = "WHERE m.state = ?", [STATES.index(state)]
+        found = self._records(
+            f"{where} ORDER BY m.queued DESC, m.id DESC LIMIT ?", (*values, limit)
+        )
+        return found[::-1]
+
+    def _records(self, rest: str, values: Sequence[object]) -> list[Record]:
+        rows = self._db.execute(
+            f"SELECT {_FIELDS} FROM message m JOIN stream s ON s.id = m.id >> 40 {rest}",  # noqa: S608
+            values,
+        )
+        return [
+            Record(name, seq, to, size, STATES[state], *more)
+            for name, seq, to, size, state, *more in rows
+        ]
+
+    # -- what was dealt with
+
+    def recall(self, keys: Iterable[tuple[str, str]]) -> list[Seqs]:
+        """Say what was dealt with of others' streams, for each pair of a sender and a stream."""
+        found = []
+        for key in keys:
+            row = self._db.execute(
+                "SELECT highest, gaps FROM dealt WHERE sender = ? AND stream = ?", key
+            ).fetchone()
+            found.append(Seqs(*row) if row else Seqs())
+        return found
+
+    def deal(self, dealt: dict[tuple[str, str], list[int]], now: int) -> None:
+        """Note messages of others' streams as dealt with; another process may have noted more."""
+        keys = list(dealt)
+        for key, seqs in zip(keys, self.recall(keys), strict=True):
+            for seq in dealt[key]:
+                seqs.add(seq)
+            self._db.execute(
+                "INSERT OR REPLACE INTO dealt VALUES (?, ?, ?, ?, ?)",
+                (*key, seqs.highest, seqs.gaps, now),
+            )
+
+    # -- forgetting
+
+    def forget(self, now: int) -> set[str]:
+        """Once a day, forget what is too old.
+
+        Returns:
+            The owners of the streams with something left to send.
+        """
+        row = self._db.execute("SELECT value FROM fact WHERE key = 'forgot'").fetchone()
+        if row is None or not 0 <= now - row[0] < DAY:
+            self._db.execute("INSERT OR REPLACE INTO fact VALUES ('forgot', ?)", (now,))
+            self._forget(now)
+        return {owner for (owner,) in self._db.execute("SELECT DISTINCT owner FROM stream")}
+
+    def _forget(self, now: int) -> None:
+        db = self._db
+        db.execute("DELETE FROM message WHERE state != ? AND settled < ?", (QUEUED, now - KEPT))
+        db.execute(
+            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state != ? "
+            "ORDER BY queued DESC LIMIT -1 OFFSET ?)",
+            (QUEUED, MOST_SETTLED),
+        )
+        db.execute(
+            "DELETE FROM stream WHERE answered >= last AND created < ? AND NOT EXISTS "
+            "(SELECT 1 FROM message WHERE message.id BETWEEN stream.id << 40 AND "
+            "(stream.id + 1) << 40)",
+            (now - DAY,),
+        )
+        db.execute("DELETE FROM dealt WHERE used < ?", (now - DEALT_KEPT,))
+        db.execute(
+            "DELETE FROM dealt WHERE (sender, stream) IN "
+            "(SELECT sender, stream FROM dealt ORDER BY used DESC LIMIT -1 OFFSET ?)",
+            (MOST_DEALT,),
+        )
