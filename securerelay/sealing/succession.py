@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -124,7 +125,7 @@ def _split(data: bytes) -> list[bytes]:
         if position == 0 or data[position] == _OLD_SPKI:
             starts.append(position)
         position += HEADER + int.from_bytes(data[position + 1 : position + HEADER], "big")
-    return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+    return [data[start:end] for start, end in pairwise((*starts, len(data)))]
 
 
 def _read(data: bytes, relay_id: bytes, name: str) -> Succession:
