@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -425,6 +426,8 @@ def at_terminal(person: Person, words: list[str], *answers: str) -> tuple[int, s
     shown, left = b"", list(answers)
     asked = 0
     while True:
+        if not select.select([terminal], [], [], PATIENCE)[0]:
+            os.kill(pid, signal.SIGKILL)
         try:
             block = os.read(terminal, 4096)
         except OSError:  # the end, as Linux tells it
