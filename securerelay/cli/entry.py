@@ -24,6 +24,8 @@ VERBS = {
     "withdraw": "Take an invitation back.",
     "join": "Accept an invitation: make a key and enrol.",
     "send": "Send a message, or each line of the input.",
+    "sent": "Show what became of messages that were sent.",
+    "flush": "Send what is left in the outbox.",
     "listen": "Receive messages.",
     "chat": "Talk with a peer, line by line.",
     "who": "List the peers.",

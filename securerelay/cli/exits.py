@@ -129,6 +129,8 @@ _SENTENCES = {
     "token-used": "the invitation has been used already; ask for another one",
     "too-large": "the message is larger than the relay takes",
     "truncated": "the connection to the relay was cut off",
+    "unconfirmed": "the relay forgot the stream before it had answered; the message may have "
+    "arrived or not, and was not sent again",
     "unknown": "the relay knows no such peer",
     "unknown-method": "the relay does not offer this",
 }

@@ -76,7 +76,12 @@ class Access:
         return passphrases.given(self._file) or passphrases.asked(self._common, question)
 
     def run(
-        self, work: Callable[[Any, Client], Coroutine[Any, Any, T]], timeout: float = TIMEOUT
+        self,
+        work: Callable[[Any, Client], Coroutine[Any, Any, T]],
+        timeout: float = TIMEOUT,
+        *,
+        connected: bool = True,
+        durable: bool = True,
     ) -> T:
         """Connect, do something, and say goodbye.
 
@@ -85,6 +90,8 @@ class Access:
         Args:
             work: an ``async def`` that takes the reactor and a client that is connected.
             timeout: seconds for the first connection; later ones are made without end.
+            connected: False for a client that has not been started.
+            durable: whether messages sent and received are kept in the profile.
 
         Returns:
             What it returned.
@@ -95,23 +102,26 @@ class Access:
         """
         profile, passphrase = self.profile, self.passphrase
         from securerelay.cli.run import run
-        from securerelay.client import connect
+        from securerelay.client import connect, service
         from securerelay.crypto.groups import DEFAULT_GROUPS
 
-        async def connected(reactor: Any) -> T:
-            client = await connect(
-                profile,
-                passphrase=passphrase,
-                groups=self._groups or DEFAULT_GROUPS,
-                reactor=reactor,
-                timeout=timeout,
-            )
+        async def working(reactor: Any) -> T:
+            options: dict[str, Any] = {
+                "passphrase": passphrase,
+                "groups": self._groups or DEFAULT_GROUPS,
+                "reactor": reactor,
+                "durable": durable,
+            }
+            if connected:
+                client = await connect(profile, timeout=timeout, **options)
+            else:
+                client = service(profile, **options)
             try:
                 return await work(reactor, client)
             finally:
                 await client.close()
 
-        return run(connected)
+        return run(working)
 
 
 def _groups(

@@ -34,7 +34,7 @@ def command(common: Common, access: Access) -> None:
 
         ProfileIdentity(profile).keep_certificate(await client.call("cert.renew"))
 
-    access.run(work)
+    access.run(work, durable=False)
     profile.reload()
     expires = int(profile.peer.not_after.timestamp() * 1000)
     common.out.say(

@@ -10,21 +10,24 @@ import click
 
 from securerelay import names
 from securerelay.cli.durations import Duration
-from securerelay.cli.exits import Failure
+from securerelay.cli.exits import Failure, code_of, sentence_of
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output, moment
 from securerelay.cli.profiles import Access, access_options
+from securerelay.errors import SecureRelayError
 
 if TYPE_CHECKING:
     from securerelay.cli.lines import Input
     from securerelay.client import Client, Sent
 
-Wait = Literal["accepted", "delivered"]
+Wait = Literal["queued", "accepted", "delivered"]
 
 LONGEST = 16 << 20
 """Bytes of an input that becomes one message; relays take less by default."""
 IN_FLIGHT = 256
 """Lines sent and unanswered, at most."""
+OTHERS = 10.0
+"""Seconds that we stay for what earlier programs have left in the outbox."""
 
 
 @click.command(cls=Verb)
@@ -37,6 +40,16 @@ IN_FLIGHT = 256
     default="accepted",
     show_default=True,
     help="Until the relay has it, or until the recipient's program has acknowledged it.",
+)
+@click.option(
+    "--queue",
+    is_flag=True,
+    help="Only put it into the outbox; the next program that connects with this profile sends it.",
+)
+@click.option(
+    "--once",
+    metavar="KEY",
+    help="Send it once, however often this is run with the same KEY within 30 days.",
 )
 @click.option(
     "--timeout",
@@ -61,29 +74,98 @@ def command(
     text: str | None,
     lines: bool,
     wait: Wait,
+    queue: bool,
+    once: str | None,
     timeout: float,
     ttl: int | None,
 ) -> None:
     """Send TEXT to the peer TO, or to a room (@NAME).
 
     Without TEXT, or with -, send the standard input.
+
+    The message is written to the profile's outbox first. If the relay cannot be reached (status 3)
+    or does not answer in time (status 7), it stays there, and leaves with the next send, listen,
+    chat or flush of the same profile; "securerelay sent" shows what became of it. To repeat a send
+    that failed without risk of sending twice, give it a KEY with --once. With --ttl 0 nothing is
+    kept.
     """
     names.check_room(to) if to.startswith("@") else names.check_peer(to)
     if lines and text not in (None, "-"):
         raise click.UsageError("--lines sends the lines of the standard input; leave out TEXT")
     body = b"" if lines else _body(text, common.out)
 
+    if queue:
+        wait = "queued"
+    if ttl == 0 and (queue or once is not None):
+        raise click.UsageError("with --ttl 0 nothing is kept, so leave out --queue and --once")
+    if lines and once is not None:
+        raise click.UsageError("--once names one message; leave out --lines")
+
     async def work(reactor: Any, client: Client) -> None:
         if lines:
             from securerelay.cli.lines import Input
 
-            source = Input(reactor)
-            await send_lines(client, source, common.out, to, wait, timeout, ttl)
+            await send_lines(client, Input(reactor), common.out, to, wait, timeout, ttl)
         else:
-            sent = await client.send(to, body, ttl=ttl, wait=wait, timeout=timeout)
-            tell(common.out, to, sent)
+            options: dict[str, Any] = {"ttl": ttl, "wait": wait, "timeout": timeout, "once": once}
+            sent = await send_first(client, to, body, queue, options)
+            tell(common.out, to, sent, "queued" if queue else None)
+        if not queue:
+            await _send_others(client, common.out)
 
-    access.run(work, timeout)
+    # What is not kept needs a connection; everything else is kept before one is tried.
+    access.run(work, timeout, connected=ttl == 0 or (lines and not queue))
+
+
+async def send_first(
+    client: Client, to: str, body: bytes, queue: bool, options: dict[str, Any]
+) -> Sent:
+    """Put a message into the outbox, and only then look for the relay.
+
+    Args:
+        client: connected, or not yet started.
+        to: the recipient.
+        body: the message.
+        queue: whether the outbox is enough.
+        options: for :meth:`~securerelay.client.Client.send`.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        Failure: if the relay cannot be reached; it says where the message is.
+    """
+    sending = client.send(to, body, **options)
+    if queue or client.running or sending.called:
+        return await sending
+    client.startService()
+    unreachable: list[SecureRelayError] = []
+
+    def failed(failure: Any) -> None:
+        failure.trap(SecureRelayError)
+        unreachable.append(failure.value)
+        sending.cancel()
+
+    connecting = client.connected(client.attempts, options["timeout"])
+    connecting.addErrback(failed)
+    try:
+        return await sending
+    except BaseException:
+        if not unreachable:
+            raise
+    finally:
+        connecting.addErrback(lambda _: None)
+    await client.journaled()
+    (error,) = unreachable
+    raise Failure(code_of(error), f"{sentence_of(error)}; the message stays in the outbox")
+
+
+async def _send_others(client: Client, out: Output) -> None:
+    """Send what earlier programs of the profile have left, if that does not take long."""
+    try:
+        await client.flush(OTHERS, receipts=False)
+    except SecureRelayError:
+        out.note("messages of earlier commands are still in the outbox")
 
 
 def _body(text: str | None, out: Output) -> bytes:
@@ -99,16 +181,26 @@ def _body(text: str | None, out: Output) -> bytes:
     return body
 
 
-def tell(out: Output, to: str, sent: Sent) -> None:
-    """Say what became of a message."""
+def tell(out: Output, to: str, sent: Sent, state: str | None = None) -> None:
+    """Say what became of a message.
+
+    Args:
+        out: where to.
+        to: the recipient.
+        sent: what became of it.
+        state: what is known of it, if that does not follow.
+    """
+    state = state or ("accepted" if sent.delivered is None else "delivered")
     record = {
         "to": to,
         "stream": sent.stream,
         "seq": sent.seq,
-        "state": "accepted" if sent.delivered is None else "delivered",
+        "state": state,
         "delivered": sent.delivered,
     }
-    if sent.delivered is None:
+    if state == "queued":
+        out.say(record, "kept in the outbox")
+    elif sent.delivered is None:
         out.say(record, "accepted by the relay")
     else:
         out.say(record, "delivered to {to} at {when}", when=moment(sent.delivered))

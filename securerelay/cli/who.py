@@ -26,7 +26,7 @@ def command(common: Common, access: Access, watch: bool) -> None:
         if watch:
             await follow(client, common.out)
 
-    access.run(work)
+    access.run(work, durable=False)
 
 
 async def show(client: Client, out: Output) -> None:

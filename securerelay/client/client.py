@@ -100,12 +100,7 @@ class Client(Service):
             self._closing = Deferred()
             Deferred.fromCoroutine(self._close()).chainDeferred(self._closing)
         closed: Deferred[None] = Deferred()
-
-        def tell(result: object) -> object:
-            closed.callback(None)
-            return result
-
-        self._closing.addBoth(tell)
+        self._closing.addBoth(lambda _: closed.callback(None))
         return closed
 
     async def _close(self) -> None:
@@ -245,14 +240,14 @@ class Client(Service):
     def _send_once(self, entry: Entry, key: str, timeout: float | None) -> Deferred[Sent]:
         if self._journal is None or self._drains is None or entry.ttl == 0:
             raise LocalError("a message with a key needs a journal, and a lifetime")
-        sending = Deferred.fromCoroutine(
-            send_once(self._journal, self._drains, self._clock, entry, self._identity.once(key))
+        stream, to = self._identity.once(key), entry.to.decode()
+        sending = send_once(self._journal, self._drains, self._clock, entry, stream)
+        return within(
+            Deferred.fromCoroutine(sending),
+            timeout,
+            self._clock,
+            lambda: TimedOut(words_for("queued", to)),
         )
-
-        def late() -> TimedOut:
-            return TimedOut(words_for("queued", entry.to.decode()))
-
-        return within(sending, timeout, self._clock, late)
 
     def post(
         self, to: str, body: bytes, *, ttl: int | None = None, receipt: bool = False
@@ -296,11 +291,18 @@ class Client(Service):
         """Wait until everything that was sent or posted so far is on this machine's disk."""
         return self._journal.flush() if self._journal is not None else succeed(None)
 
-    async def flush(self, timeout: float | None = TIMEOUT) -> int:
+    async def queued(self) -> int:
+        """Count the profile's messages that have no verdict, those of other programs included."""
+        if self._journal is None:
+            return len(self._session.outbox)
+        return await self._journal.do(lambda state: state.queued(), write=False)
+
+    async def flush(self, timeout: float | None = TIMEOUT, receipts: bool = True) -> int:
         """Send what earlier programs of this profile have left, and ask for missing receipts.
 
         Args:
             timeout: seconds in which to do it.
+            receipts: whether to ask for receipts.
 
         Returns:
             How many of their streams were drained.
@@ -311,7 +313,7 @@ class Client(Service):
         if self._drains is None:
             return 0
         return await within(
-            self._drains.drain(receipts=True, again_after=0),
+            self._drains.drain(receipts, again_after=0),
             timeout,
             self._clock,
             lambda: TimedOut("the outbox could not be emptied in time; what is left stays there"),

@@ -9,13 +9,14 @@ verdict, across any number of connections.
 ``first .. cursor-1`` was written in this connection and is unanswered; ``cursor .. last`` was
 written before and has to be written again; behind that waits what was never written.
 
-What the relay has said nothing about when it forgets the stream may have arrived.  It is not sent
-again, for then it might arrive twice: its sender is told ``unconfirmed``.
+What has no verdict when the relay forgets the stream may have arrived, and is not sent again:
+its sender is told ``unconfirmed``.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -85,7 +86,7 @@ class Outbox:
 
     @property
     def wants_stream(self) -> bool:
-        """Whether there is anything for which a session has to open the stream."""
+        """Whether a session has to open the stream."""
         return bool(self._waiting or self._flight or self._receipts)
 
     @property
@@ -96,7 +97,7 @@ class Outbox:
     # -- the application's side
 
     def add(self, entry: Entry) -> None:
-        """Put a message at the end of the queue, and into the journal if that is to keep it."""
+        """Put a message at the end of the queue, and into the journal unless it is live only."""
         self._waiting.append(entry)
         self._load.add(len(entry.body))
         if self._changes is not None and entry.ttl != 0:
@@ -106,16 +107,10 @@ class Outbox:
 
     def _number(self) -> None:
         """Give all that waits its number."""
-        for entry in reversed(self._waiting):
-            if entry.seq:
-                break
+        new = list(itertools.takewhile(lambda entry: not entry.seq, reversed(self._waiting)))
+        for entry in reversed(new):
             self._numbered += 1
-        seq = self._numbered
-        for entry in reversed(self._waiting):
-            if entry.seq:
-                break
-            entry.seq = seq
-            seq -= 1
+            entry.seq = self._numbered
 
     def withdraw(self, entry: Entry) -> Fate:
         """Stop waiting for a message, and take it back if only memory has it."""
@@ -140,11 +135,11 @@ class Outbox:
         entry.blank()
 
     def space(self) -> Deferred[None] | None:
-        """Say when there is room for more; None if there is room now."""
+        """See :class:`~securerelay.client.pace.Load`."""
         return self._load.space()
 
     def empty(self) -> Deferred[None] | None:
-        """Say when every message has its verdict; None if that is so now."""
+        """See :class:`~securerelay.client.pace.Load`."""
         return self._load.empty()
 
     def fail(self, error: Exception) -> None:
@@ -195,7 +190,7 @@ class Outbox:
         """Begin a session: what to say in STREAM.
 
         Returns:
-            The stream's id, and the last seq up to which every verdict is known.
+            The stream's id, and the seq up to which every verdict is known.
         """
         self._cursor = self._first
         self._pace.held = False
@@ -209,10 +204,7 @@ class Outbox:
         self._opened = False
 
     def opened(self, last: int) -> bool:
-        """Take the relay's answer to STREAM.
-
-        Args:
-            last: the last seq that the relay consumed.
+        """Take the relay's answer to STREAM: the last seq that it consumed.
 
         Returns:
             False if the relay knows another history of this stream than we do: a new one is needed.
@@ -379,12 +371,11 @@ class Outbox:
 
     def reopen(self) -> None:
         """Go on with a new stream; what certainly was not accepted is sent in it, in order."""
-        old, uncertain = self.stream, self._uncertain
+        old = self.stream
         flight = [self._flight[seq] for seq in sorted(self._flight)]
-        lost = [entry for entry in flight if entry.seq <= uncertain]
+        lost = [entry for entry in flight if entry.seq <= self._uncertain]
+        again = [*flight[len(lost) :], *self._waiting]
         self._flight.clear()
-        again = [entry for entry in flight if entry.seq > uncertain]
-        again += self._waiting
         self._waiting = deque(entry for entry in again if not entry.is_blank)
         for _ in range(len(again) - len(self._waiting)):
             self._load.remove(0)
@@ -395,22 +386,15 @@ class Outbox:
             self._refuse(entry, UNCONFIRMED)
             self._load.remove(len(entry.body))
         self._new_stream()
-        moved = []
+        before = [(entry.seq, entry) for entry in self._waiting if entry not in new_on_disk]
         for entry in self._waiting:
-            before, entry.seq = entry.seq, 0
-            if self._changes is not None:
-                self._numbered += 1
-                entry.seq = self._numbered
-                if entry.journaled and entry not in new_on_disk:
-                    moved.append((before, entry.seq))
+            entry.seq = 0
         if self._changes is not None:
+            self._number()
+            moved = [(seq, entry.seq) for seq, entry in before if entry.journaled]
             unconfirmed = [entry.seq for entry in lost]
             self._changes.renew(old, self.stream, moved, unconfirmed, new_on_disk)
         for entry in orphans:
             done, entry.done = entry.done, None
             if done is not None:
-                done.errback(
-                    TimedOut(
-                        "the relay accepted the message, but its receipt will not come any more"
-                    )
-                )
+                done.errback(TimedOut("the relay has the message, but no receipt will come"))

@@ -11,6 +11,7 @@ import sqlite3
 import typing
 from collections.abc import Callable, Iterable, Sequence
 
+from securerelay.client.forgetting import DAY, forget
 from securerelay.client.rows import (
     ACCEPTED,
     DELIVERED,
@@ -29,18 +30,6 @@ from securerelay.client.statefile import open_file
 from securerelay.errors import LocalError, StorageError
 
 NAME = "state.sqlite"
-DAY = 86_400_000
-KEPT = 30 * DAY
-"""Milliseconds for which the fate of a message is remembered, as long as the relay remembers its
-stream.
-"""
-DEALT_KEPT = 60 * DAY
-"""Milliseconds for which another's stream is remembered: no sender repeats a message so late."""
-MOST_SETTLED = 1_000_000
-"""Messages with a verdict that are remembered at most."""
-MOST_DEALT = 200_000
-"""Streams of others that are remembered at most."""
-
 SEQ_BITS = 40
 PAGE_BYTES = 4 << 20
 
@@ -323,6 +312,16 @@ class State:
         )
         return found[::-1]
 
+    def queued(self) -> int:
+        """Count the messages without a verdict."""
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM stream s JOIN message m ON m.id BETWEEN "
+            "(s.id << 40) + s.answered + 1 AND (s.id << 40) + s.last "
+            "WHERE s.answered < s.last AND m.state = ?",
+            (QUEUED,),
+        ).fetchone()
+        return int(count)
+
     def _records(self, rest: str, values: Sequence[object]) -> list[Record]:
         rows = self._db.execute(
             f"SELECT {_FIELDS} FROM message m JOIN stream s ON s.id = m.id >> 40 {rest}",  # noqa: S608
@@ -367,26 +366,5 @@ class State:
         row = self._db.execute("SELECT value FROM fact WHERE key = 'forgot'").fetchone()
         if row is None or not 0 <= now - row[0] < DAY:
             self._db.execute("INSERT OR REPLACE INTO fact VALUES ('forgot', ?)", (now,))
-            self._forget(now)
+            forget(self._db, now)
         return {owner for (owner,) in self._db.execute("SELECT DISTINCT owner FROM stream")}
-
-    def _forget(self, now: int) -> None:
-        db = self._db
-        db.execute("DELETE FROM message WHERE state != ? AND settled < ?", (QUEUED, now - KEPT))
-        db.execute(
-            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state != ? "
-            "ORDER BY queued DESC LIMIT -1 OFFSET ?)",
-            (QUEUED, MOST_SETTLED),
-        )
-        db.execute(
-            "DELETE FROM stream WHERE answered >= last AND created < ? AND NOT EXISTS "
-            "(SELECT 1 FROM message WHERE message.id BETWEEN stream.id << 40 AND "
-            "(stream.id + 1) << 40)",
-            (now - DAY,),
-        )
-        db.execute("DELETE FROM dealt WHERE used < ?", (now - DEALT_KEPT,))
-        db.execute(
-            "DELETE FROM dealt WHERE (sender, stream) IN "
-            "(SELECT sender, stream FROM dealt ORDER BY used DESC LIMIT -1 OFFSET ?)",
-            (MOST_DEALT,),
-        )

@@ -1,0 +1,47 @@
+"""What a profile does not remember any longer."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from securerelay.client.rows import QUEUED
+
+DAY = 86_400_000
+"""Milliseconds."""
+KEPT = 30 * DAY
+"""Milliseconds for which the fate of a message is remembered, as long as the relay remembers its
+stream.
+"""
+DEALT_KEPT = 60 * DAY
+"""Milliseconds for which another's stream is remembered: no sender repeats a message so late."""
+MOST_SETTLED = 1_000_000
+"""Messages with a verdict that are remembered at most."""
+MOST_DEALT = 200_000
+"""Streams of others that are remembered at most."""
+
+
+def forget(db: sqlite3.Connection, now: int) -> None:
+    """Delete what is too old, or too much; what has no verdict stays.
+
+    Args:
+        db: within a transaction.
+        now: Unix ms.
+    """
+    db.execute("DELETE FROM message WHERE state != ? AND settled < ?", (QUEUED, now - KEPT))
+    db.execute(
+        "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state != ? "
+        "ORDER BY queued DESC LIMIT -1 OFFSET ?)",
+        (QUEUED, MOST_SETTLED),
+    )
+    db.execute(
+        "DELETE FROM stream WHERE answered >= last AND created < ? AND NOT EXISTS "
+        "(SELECT 1 FROM message WHERE message.id BETWEEN stream.id << 40 AND "
+        "(stream.id + 1) << 40)",
+        (now - DAY,),
+    )
+    db.execute("DELETE FROM dealt WHERE used < ?", (now - DEALT_KEPT,))
+    db.execute(
+        "DELETE FROM dealt WHERE (sender, stream) IN "
+        "(SELECT sender, stream FROM dealt ORDER BY used DESC LIMIT -1 OFFSET ?)",
+        (MOST_DEALT,),
+    )
