@@ -11,6 +11,7 @@ from securerelay.sealing import envelope, plaintext
 from securerelay.sealing.verdicts import Verdict
 from tests.sealing.world import (
     STREAM,
+    Person,
     alice,
     bob,
     carol,
@@ -76,14 +77,18 @@ def test_only_the_prekey_that_is_named_is_tried() -> None:
     assert asked == [carol().prekey.id]
 
 
-def test_a_signature_by_another_key_than_the_pinned_one_is_refused() -> None:
-    """Mallory writes alice's fingerprint everywhere, but has no key of hers."""
+def forged_by(who: Person) -> bytes:
+    """Return what somebody writes with alice's fingerprint everywhere, but no key of hers."""
     header = DirectHeader(alice().identity.sender_id, bob().prekey.id).encode()
     info = envelope.binding(header, alice().fp, bob().fp)
-    plain = plaintext.write(message(), mallory().author, contexts.E2E_MESSAGE, info)
-    forged = header + hpke.seal(hpke.load_public(bob().prekey.public), info, plain)
+    plain = plaintext.write(message(), who.author, contexts.E2E_MESSAGE, info)
+    return header + hpke.seal(hpke.load_public(bob().prekey.public), info, plain)
+
+
+def test_a_signature_by_another_key_than_the_pinned_one_is_refused() -> None:
+    assert opened(forged_by(alice())) == message()
     with refused(Verdict.ALTERED):
-        opened(forged)
+        opened(forged_by(mallory()))
 
 
 @pytest.mark.parametrize("changes", [{"stream": bytes(16)}, {"seq": 8}, {"to": "carol"}])
