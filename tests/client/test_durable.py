@@ -339,3 +339,88 @@ def test_closing_leaves_what_has_no_verdict_in_the_outbox(durable: World):
     assert isinstance(outcome(waiting), ConnectError)
     assert states(durable) == ["queued"]
     assert not durable.clock.getDelayedCalls()
+
+
+# -- receiving
+
+
+def listening(world: World, got: list[bytes]) -> None:
+    async def listen() -> None:
+        async for message in world.client.listen():
+            got.append(message.body)
+
+    Deferred.fromCoroutine(listen()).addErrback(lambda _: None)
+
+
+def test_what_was_dealt_with_is_on_disk_before_the_relay_hears_of_it(durable: World):
+    durable.start()
+    durable.relay.deliver(b"one")
+    receiving = durable.client.listen()
+    message = durable.after(receiving.next())
+    durable.lane.held = True
+    message.ack()
+    durable.run(1)
+    assert durable.relay.verbs("ack") == []
+    durable.lane.release()
+    durable.run()
+    assert durable.relay.verbs("ack") == [(1,)]
+
+
+def test_a_message_that_comes_again_to_the_next_program_is_not_shown_again(durable: World):
+    durable.start()
+    got: list[bytes] = []
+    listening(durable, got)
+    for body in (b"one", b"two"):
+        durable.relay.deliver(body)
+    durable.run()
+    durable.relay.deliver(b"three")
+    durable.run()
+    assert got == [b"one", b"two", b"three"]
+    successor(durable)
+    durable.relay.said.clear()
+    listening(durable, got)
+    durable.run()
+    assert got == [b"one", b"two", b"three"], "though the relay has them all still"
+    assert durable.relay.verbs("ack")[-1] == (3,)
+
+
+def test_a_message_sent_again_by_its_sender_is_not_shown_by_the_next_program(durable: World):
+    durable.start()
+    got: list[bytes] = []
+    listening(durable, got)
+    durable.relay.deliver(b"one", seq=7)
+    durable.relay.deliver(b"end", seq=8)
+    durable.run()
+    successor(durable)
+    durable.relay.mailbox.clear()
+    for body, seq in ((b"one", 7), (b"new", 9), (b"older", 3)):
+        durable.relay.deliver(body, seq=seq)
+    listening(durable, got)
+    durable.run()
+    assert got == [b"one", b"end", b"new", b"older"]
+
+
+def test_a_message_that_was_never_dealt_with_is_shown_again(durable: World):
+    durable.start()
+    for body in (b"one", b"two"):
+        durable.relay.deliver(body)
+    receiving = durable.client.listen()
+    waiting = [durable.after(receiving.next())]
+    second = receiving._inbox.next()
+    durable.after(second).ack()
+    durable.run()
+    assert waiting[0].body == b"one"
+    successor(durable)
+    got: list[bytes] = []
+    listening(durable, got)
+    durable.run()
+    assert got == [b"one"]
+
+
+def test_closing_tells_the_relay_what_was_dealt_with(durable: World):
+    durable.start()
+    durable.relay.deliver(b"one")
+    message = durable.after(durable.client.listen().next())
+    message.ack()
+    durable.close()
+    assert durable.relay.verbs("ack") == [(1,)]
