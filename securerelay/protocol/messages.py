@@ -330,6 +330,11 @@ def msg_header(
     return b"MSG %d %b %b %b %d %d %d\n" % (number, sender, to, stream, seq, time, length)
 
 
+def msg_tail(sender: bytes, to: bytes, stream: bytes, seq: int, time: int, length: int) -> bytes:
+    """Write what follows the number in the header of ``MSG``, for those who all get the same."""
+    return b" %b %b %b %d %d %d\n" % (sender, to, stream, seq, time, length)
+
+
 def ack(number: int) -> bytes:
     """Write ``ACK``."""
     return b"ACK %d\n" % number

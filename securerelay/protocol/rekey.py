@@ -33,20 +33,18 @@ def _write_signature(signature: bytes) -> bytes:
 
 
 def _read_share(body: bytes, kind: bytes) -> tuple[str, bytes, int]:
-    """Return group, share and where the share ends."""
+    """Return group, share and where the share should end, for the caller to compare."""
     if body[:1] != kind:
         raise _protocol("another REKEY message belongs here")
     name_end = 2 + int.from_bytes(body[1:2], "big")
     share_start = name_end + 2
     end = share_start + int.from_bytes(body[name_end:share_start], "big")
-    if end > len(body):
-        raise _protocol("REKEY cut short")
     return body[2:name_end].decode("latin-1"), body[share_start:end], end
 
 
 def _read_signature(body: bytes, start: int) -> bytes:
     signature = body[start + 2 :]
-    if int.from_bytes(body[start : start + 2], "big") != len(signature) or not signature:
+    if int.from_bytes(body[start : start + 2], "big") != len(signature):
         raise _protocol("REKEY with a signature of another length")
     return signature
 

@@ -16,7 +16,7 @@ from securerelay.protocol.initiator import _Auth as ClientAuth
 from securerelay.protocol.initiator import _Hello
 from securerelay.protocol.lines import encode
 from securerelay.protocol.records import FIRST_SIZE, Kind
-from securerelay.protocol.responder import _Auth, _Signing
+from securerelay.protocol.responder import _Signing
 from securerelay.protocol.transcript import Item, Transcript
 from tests.protocol.ends import (
     CA_SPKI,
@@ -268,18 +268,20 @@ def test_a_relays_auth_with_bytes_behind_it_is_not_answered() -> None:
     assert told(ends, said + b"\x10") == [("protocol", False)]
 
 
-def test_a_relay_that_resumes_names_no_authority() -> None:
+def test_a_relay_that_resumes_names_no_authority(monkeypatch: pytest.MonkeyPatch) -> None:
     first = Ends.make().run()
     ends = Ends.make(client=client_config(ticket=first.client.ticket))
     ends.relay.tickets = first.relay.tickets
-    own_auth = _Auth.own_auth
+    seal = auth.seal
+
+    def with_authority(suite: str, secret: bytes, side: bytes, items: Any, resumed: bool) -> bytes:
+        return seal(suite, secret, side, [(Item.EE, CA_SPKI[:40]), *items[1:]], resumed)
+
     ends.client.connection.start()
-    try:
-        _Auth.own_auth = lambda self, items: own_auth(self, [(Item.EE, CA_SPKI[:40])])  # type: ignore[method-assign]
-        ends.relay.connection.receive(ends.to_relay())
-    finally:
-        _Auth.own_auth = own_auth  # type: ignore[method-assign]
+    monkeypatch.setattr(auth, "seal", with_authority)
+    ends.relay.connection.receive(ends.to_relay())
     assert told(ends, ends.to_client()) == [("auth-failed", False)]
+    assert [end.detail for end in ends.client.ends] == ["a CA key where none belongs"]
 
 
 def test_a_relay_that_does_not_know_the_ticket_cannot_resume_it() -> None:

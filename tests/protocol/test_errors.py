@@ -14,6 +14,7 @@ from securerelay.protocol import auth, hello, lines
 from securerelay.protocol.connection import Resumption
 from securerelay.protocol.responder import Responder, _Auth
 from securerelay.protocol.transcript import Item
+from tests import keys
 from tests.protocol.ends import (
     RELAY_ID,
     STRANGER,
@@ -22,6 +23,7 @@ from tests.protocol.ends import (
     certificate,
     client_config,
     credential,
+    enrolment,
     relay_config,
     rsa_key,
 )
@@ -412,8 +414,6 @@ def test_the_binder_covers_the_whole_line_before_it() -> None:
 
 
 def test_a_foreign_invitation_token_gets_the_uniform_answer() -> None:
-    from tests.protocol.ends import enrolment
-
     newcomer = dataclasses.replace(enrolment(), token=b"other!")
     ends = Ends.make(client=client_config(credential=newcomer)).run()
     assert [end.code for end in ends.client.ends] == ["auth-failed"]
@@ -426,12 +426,29 @@ def test_a_foreign_invitation_token_gets_the_uniform_answer() -> None:
 def test_an_enrolment_without_name_key_or_possession_gets_the_uniform_answer(
     change: dict[str, Any],
 ) -> None:
-    from tests.protocol.ends import enrolment
-
     newcomer = dataclasses.replace(enrolment(), **change)
     ends = Ends.make(client=client_config(credential=newcomer)).run()
     assert [end.code for end in ends.client.ends] == ["auth-failed"]
     assert ends.relay.newcomer is None
+
+
+def test_a_newcomers_key_has_enough_bits_and_the_usual_exponent() -> None:
+    weak = keys.rsa_key(1024)
+    newcomer = dataclasses.replace(
+        enrolment(),
+        spki=primitives.spki(weak.public_key()),
+        sign=lambda context, digest: primitives.sign_pss(weak, context, digest),
+    )
+    ends = Ends.make(client=client_config(credential=newcomer)).run()
+    assert [end.code for end in ends.client.ends] == ["auth-failed"]
+    assert [end.detail for end in ends.relay.ends] == ["not an RSA key of 2048 to 4096 bits"]
+
+
+@pytest.mark.parametrize("invite", [b"", b"token", b"token!", b"token!\n", b"token!Alice"])
+def test_an_invitations_token_comes_with_a_name(invite: bytes) -> None:
+    newcomer = dataclasses.replace(enrolment(), token=invite, name="")
+    ends = Ends.make(client=client_config(credential=newcomer)).run()
+    assert [end.detail for end in ends.relay.ends] == ["no token and name"]
 
 
 def test_a_resumed_session_has_no_room_for_a_certificate() -> None:

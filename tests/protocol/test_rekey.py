@@ -103,6 +103,7 @@ def test_an_offer_of_another_form_group_or_share_is_a_breach(body: bytes) -> Non
         lambda done: done + b"\0",
         lambda done: done[:2],
         lambda done: b"\3\0\0",
+        lambda done: b"\3\0\0" + done[3:],
         lambda done: done[:-1] + bytes((done[-1] ^ 1,)),
     ],
 )
@@ -130,6 +131,16 @@ def test_a_done_before_the_relay_has_answered_is_a_breach() -> None:
         relay.done(b"\3\0\1x", PEER_SPKI)
 
 
+@pytest.mark.parametrize("spki", [b"", b"not a key"])
+def test_without_a_key_to_verify_with_nobody_rekeys(spki: bytes) -> None:
+    client, relay, body = answered()
+    with pytest.raises(RemoteError, match="wrong signature"):
+        client.answered(body, ROOT, spki)
+    mine = client.answered(body, ROOT, RELAY_SPKI)
+    with pytest.raises(RemoteError, match="wrong signature"):
+        relay.done(mine.done(sign(ALICE, contexts.PEER_REKEY, mine.digest)), spki)
+
+
 def test_a_done_covers_the_relays_signature_too() -> None:
     client, relay, body = answered()
     mine = client.answered(body, ROOT, RELAY_SPKI)
@@ -150,6 +161,9 @@ def test_a_done_covers_the_relays_signature_too() -> None:
         lambda body: body + b"\0",
         lambda body: body[:42],
         lambda body: body[:42] + b"\0\0",
+        lambda body: body[:42] + b"\0\0" + body[44:],
+        lambda body: body[:42] + b"\0\1" + body[44:],
+        *(lambda body, length=length: body[:length] for length in range(1, 46)),
         lambda body: body[:3] + b"y" + body[4:],
         lambda body: body[:20] + bytes((body[20] ^ 1,)) + body[21:],
         lambda body: body[:-1] + bytes((body[-1] ^ 1,)),
