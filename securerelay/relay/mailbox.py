@@ -208,7 +208,9 @@ class Mailbox:
         self._window.append((n, entry, size))
         self._slots -= 1
         self._room -= size
-        self._cursor = self._shown = n
+        self._cursor = n
+        if n > self._shown:
+            self._shown = n
         session = self.listener
         assert session is not None
         session.push(header, body)
@@ -304,7 +306,8 @@ class Mailbox:
         assert session is not None
         now = self.peer.router.now()
         for n, sender, to, stream, seq, time, expiry, _, body in rows:
-            self._cursor = self._shown = n
+            self._cursor = n
+            self._shown = max(self._shown, n)
             if expiry <= now:
                 continue
             header = messages.msg_header(
@@ -326,7 +329,12 @@ class Mailbox:
         waiting = self._waiting
         while waiting:
             n, entry = waiting[0]
-            if n > self._cursor and entry.state != GONE:
+            if entry.state <= TAKEN and n <= self._cursor:
+                # The listener says that it has this one; so it will acknowledge it.
+                self._window.append((n, entry, len(entry.body)))
+                self._slots -= 1
+                self._room -= len(entry.body)
+            elif n > self._cursor and entry.state != GONE:
                 if self._slots <= 0 or self._room <= 0:
                     return
                 self._hand(n, entry)
@@ -350,6 +358,14 @@ class Mailbox:
         stored = self.count > 0
         window, peer = self._window, self.peer
         slots = 0
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= upto:
+            # It was taken back from a window, when its recipient had it already.
+            n, entry = waiting.popleft()
+            size = len(entry.body)
+            window.appendleft((n, entry, size))
+            slots -= 1
+            self._room -= size
         while window and window[0][0] <= upto:
             _, entry, size = window.popleft()
             slots += 1
