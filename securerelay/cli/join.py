@@ -91,7 +91,7 @@ def command(
         from twisted.internet.defer import Deferred
 
         from securerelay.client import enrol
-        from securerelay.client.client import within
+        from securerelay.client.waiting import within
 
         joining = enrol(
             parsed,

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -288,10 +289,7 @@ def test_3_no_relay(place: Path, relay: Daemon, alice: Person):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     profile = place / "lost"
-    profile.mkdir(mode=0o700)
-    for path in (alice.profiles / "alice").iterdir():
-        (profile / path.name).write_bytes(path.read_bytes())
-        (profile / path.name).chmod(0o600)
+    shutil.copytree(alice.profiles / "alice", profile)
     facts = json.loads((profile / "profile.json").read_text())
     (profile / "profile.json").write_text(json.dumps({**facts, "addresses": [f"127.0.0.1:{port}"]}))
     ran = alice.run("send", "bob", "x", "--profile", profile, "--json")
@@ -302,10 +300,7 @@ def test_3_no_relay(place: Path, relay: Daemon, alice: Person):
 
 def test_4_another_relay_than_the_one_of_the_profile(place: Path, relay: Daemon, alice: Person):
     profile = place / "mistaken"
-    profile.mkdir(mode=0o700)
-    for path in (alice.profiles / "alice").iterdir():
-        (profile / path.name).write_bytes(path.read_bytes())
-        (profile / path.name).chmod(0o600)
+    shutil.copytree(alice.profiles / "alice", profile)
     facts = json.loads((profile / "profile.json").read_text())
     other = Person(place / "other")
     (made,) = other.must("init", "--data", place / "other-relay", "--json").records
