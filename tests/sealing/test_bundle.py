@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from securerelay.crypto import contexts
+from securerelay.crypto import contexts, primitives
 from securerelay.protocol.items import encode_item, encode_items, u64
 from securerelay.sealing import bundle
 from securerelay.sealing.fingerprint import sign_as_identity
@@ -96,6 +96,11 @@ def test_a_bundle_of_another_relay_is_refused() -> None:
 def test_a_bundle_of_another_authority_is_refused() -> None:
     other = authority(1)
     bad(forged(x02=other.relay_id), "signed by our authority", ca_spki=other.spki)
+
+
+def test_an_authority_that_has_no_rsa_key_is_our_own_mistake() -> None:
+    with pytest.raises(ValueError, match="authority's key"):
+        read(forged(x02=primitives.sha256(b"junk")), ca_spki=b"junk")
 
 
 def test_a_bundle_of_somebody_else_is_refused() -> None:
