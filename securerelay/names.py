@@ -95,6 +95,17 @@ def check_room(name: str) -> str:
     return name
 
 
+def check_new_room(name: str) -> str:
+    """As :func:`check_room`, for a room that is about to be made.
+
+    Raises:
+        BadName: if it breaks the grammar or is reserved.
+    """
+    if check_room(name)[1:] in RESERVED:
+        raise BadName(f"the name {name!a} is reserved; choose another")
+    return name
+
+
 def is_reserved(name: str) -> bool:
     """Tell whether a name is kept from everybody."""
     return name in RESERVED

@@ -203,6 +203,7 @@ async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, A
         code = refused.code if refused.code in ("token-used", "revoked") else "expired"
         raise Refused(code, refused.detail) from refused
     if not consumed.repeated:
+        context.router.rooms.enrolled()
         context.log.info("peer.enrolled", name=request.name, until=_day(consumed.certificate))
     return {
         "time": context.now(),

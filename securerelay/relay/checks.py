@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from securerelay.errors import BadName
 from securerelay.identity.invitation import parse_address
-from securerelay.names import check_peer
+from securerelay.names import check_peer, check_room
 
 
 class Wrong(Exception):
@@ -194,20 +194,29 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A table from a peer (or ``*``) to the peers it may reach."""
+    """A table from a peer (or ``*``) to the peers it may reach, or the rooms too."""
+
+    rooms: bool = False
 
     def __call__(self, value: Any) -> Mapping[str, frozenset[str]]:
         """Read it."""
         allowed = 'a table such as {"*" = ["*"], alice = ["bob"]}'
         if not isinstance(value, dict):
             raise Wrong(allowed)
-        names = Names()
-        return {_name_or_everyone(name, allowed): names(reached) for name, reached in value.items()}
+        return {
+            _name_or_everyone(name, allowed): frozenset(
+                _name_or_everyone(other, allowed, self.rooms)
+                for other in _strings(reached, allowed)
+            )
+            for name, reached in value.items()
+        }
 
 
-def _name_or_everyone(name: str, allowed: str) -> str:
+def _name_or_everyone(name: str, allowed: str, rooms: bool = False) -> str:
     try:
-        return name if name == "*" else check_peer(name)
+        if name == "*":
+            return name
+        return check_room(name) if rooms and name[:1] == "@" else check_peer(name)
     except BadName as error:
         raise Wrong(allowed, name) from error
 

@@ -130,6 +130,7 @@ class PeerLimits:
     bytes_per_second: int = _number(16 * MIB, 1024, 1 << 40)
     calls_per_second: int = _number(50, 1, 100_000)
     sessions: int = _number(4, 1, 1024)
+    rooms: int = _number(64, 0, 65_536)
 
 
 EVERYONE = "*"
@@ -142,7 +143,7 @@ class Policy:
     Attributes:
         invite: the peers that may invite others; ``*`` for all of them.
         see: for a peer (or ``*``), whom it finds in ``peer.list`` and ``peer.watch``.
-        send: for a peer (or ``*``), to whom it may send.
+        send: for a peer (or ``*``), to which peers and rooms it may send.
     """
 
     invite: frozenset[str] = field(default=frozenset(), metadata={"check": Names()})
@@ -150,7 +151,8 @@ class Policy:
         default_factory=lambda: {EVERYONE: frozenset({EVERYONE})}, metadata={"check": Allowed()}
     )
     send: Mapping[str, frozenset[str]] = field(
-        default_factory=lambda: {EVERYONE: frozenset({EVERYONE})}, metadata={"check": Allowed()}
+        default_factory=lambda: {EVERYONE: frozenset({EVERYONE})},
+        metadata={"check": Allowed(rooms=True)},
     )
 
     def may_invite(self, name: str, roles: Collection[str] = ()) -> bool:
@@ -171,6 +173,20 @@ def _permits(table: Mapping[str, frozenset[str]], name: str, other: str) -> bool
     if allowed is None:
         allowed = table.get(EVERYONE, frozenset())
     return other in allowed or EVERYONE in allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomRules:
+    """What rooms may be.
+
+    Attributes:
+        everyone: the peers that may send to ``@everyone``, ``*`` for all of them; without any there
+            is no such room.
+        members: how many a room may have.
+    """
+
+    everyone: frozenset[str] = field(default=frozenset(), metadata={"check": Names()})
+    members: int = _number(300, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +225,7 @@ class Config:
         default_factory=dict, metadata={"each": PeerLimits, "like": "peer"}
     )
     policy: Policy = field(default_factory=Policy)
+    rooms: RoomRules = field(default_factory=RoomRules)
     log: Log = field(default_factory=Log)
 
     def limits_of(self, name: str) -> PeerLimits:

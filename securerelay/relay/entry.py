@@ -6,23 +6,55 @@
       │
       └──acknowledged before, or refused for now──▶ GONE
 
-What no acknowledgement withdraws, a refusal or a message to a room, is BOUND instead of QUEUED; a
-message with ttl 0 is LIVE and never on its way at all.
+What one acknowledgement does not withdraw, a refusal or a message to a room, is BOUND instead of
+QUEUED; a message with ttl 0 is LIVE and never on its way at all.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
+from securerelay.protocol import messages
 from securerelay.store.rows import Append, Refuse
 
 if TYPE_CHECKING:
-    from securerelay.relay.mailbox import Share
+    from securerelay.relay.mailbox import Mailbox, Share
     from securerelay.relay.stream import Stream
 
 QUEUED, BOUND, TAKEN, STORED, LIVE, GONE = range(6)
 
 NEVER = (1 << 63) - 1
+
+
+class Door(Protocol):
+    """Takes messages: a mailbox, or those of everybody in a room."""
+
+    @property
+    def live(self) -> bool:
+        """Whether what was taken last was handed over, so that an acknowledgement is near."""
+
+    def offer(self, entry: Any, share: Any) -> bytes | None:
+        """Take a message that is to be kept, or return the code of a refusal."""
+
+    def pass_on(self, entry: Any) -> bytes | None:
+        """Take a message with ttl 0, or return the code of a refusal."""
+
+
+class Route(Protocol):
+    """The way from a stream to whom it addresses."""
+
+    @property
+    def kind(self) -> Callable[..., Entry]:
+        """What its messages are."""
+
+    @property
+    def cost(self) -> int:
+        """How many messages one counts for against its sender's rate."""
+
+    @property
+    def mailbox(self) -> Door:
+        """Where they go."""
 
 
 class Entry:
@@ -97,6 +129,16 @@ class Entry:
             self.body,
             stream.hand_over(self.seq),
         )
+
+    def header(self, number: int) -> bytes:
+        """Write the header of its ``MSG`` with a number."""
+        stream = self.stream
+        return messages.msg_header(
+            number, stream.peer.name, self.to, stream.id, self.seq, self.time, len(self.body)
+        )
+
+    def early(self, mailbox: Mailbox) -> None:
+        """A recipient acknowledged it before the store was asked; only rooms have several."""
 
     def recipients(self) -> tuple[tuple[str, int], ...]:
         """Name the mailbox, and the message's number in it."""

@@ -31,7 +31,7 @@ from securerelay import failpoints
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
-from securerelay.relay.entry import GONE, LIVE, QUEUED, STORED, TAKEN, Entry
+from securerelay.relay.entry import BOUND, GONE, LIVE, QUEUED, STORED, TAKEN, Entry
 from securerelay.store.rows import Acked, MailboxState, StoredMessage
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class Share:
 
     kind = Entry
     """What its messages are."""
+
+    cost = 1
+    """How many messages one counts for against its sender's rate."""
 
     def __init__(self, mailbox: Mailbox, count: int = 0, size: int = 0) -> None:
         self.mailbox = mailbox
@@ -201,10 +204,6 @@ class Mailbox:
     def _hand(self, n: int, entry: Entry) -> None:
         body = entry.body
         size = len(body)
-        stream = entry.stream
-        header = messages.msg_header(
-            n, stream.peer.name, entry.to, stream.id, entry.seq, entry.time, size
-        )
         self._window.append((n, entry, size))
         self._slots -= 1
         self._room -= size
@@ -213,7 +212,7 @@ class Mailbox:
             self._shown = n
         session = self.listener
         assert session is not None
-        session.push(header, body)
+        session.push(entry.header(n), body)
 
     def committed(self, n: int) -> None:
         """The store has the message with this number, and every earlier one."""
@@ -357,8 +356,7 @@ class Mailbox:
         self._acked = upto
         stored = self.count > 0
         window, peer = self._window, self.peer
-        slots = 0
-        waiting = self._waiting
+        slots, waiting = 0, self._waiting
         while waiting and waiting[0][0] <= upto:
             # It was taken back from a window, when its recipient had it already.
             n, entry = waiting.popleft()
@@ -379,8 +377,11 @@ class Mailbox:
                 entry.stream.settle(entry)
             elif state == TAKEN:
                 stored = True
-                entry.stream.settle(entry)
+                if entry.share is not None:
+                    entry.stream.settle(entry)
                 continue
+            elif state == BOUND:
+                entry.early(self)
             elif state != LIVE:
                 stored = True
                 continue

@@ -40,20 +40,21 @@ class Allowance:
         self._handful_bytes = max(1, min(HANDFUL_BYTES, octets // 16))
         self._left = self._left_bytes = 0
 
-    def take(self, size: int) -> bool:
-        """Take one message of so many bytes; False if the peer is too fast."""
-        left, left_bytes = self._left - 1, self._left_bytes - size
+    def take(self, size: int, count: int = 1) -> bool:
+        """Take a message of so many bytes that counts for so many; False if that is too fast."""
+        left, left_bytes = self._left - count, self._left_bytes - size
         if left < 0 or left_bytes < 0:
             if left < 0:
-                if self._messages.take(self._handful) > 0.0:
+                wanted = max(self._handful, -left)
+                if self._messages.take(wanted) > 0.0:
                     return False
-                self._left += self._handful
+                self._left += wanted
             if left_bytes < 0:
                 wanted = max(self._handful_bytes, -left_bytes)
                 if self._bytes.take(wanted) > 0.0:
                     return False
                 self._left_bytes += wanted
-            left, left_bytes = self._left - 1, self._left_bytes - size
+            left, left_bytes = self._left - count, self._left_bytes - size
         self._left, self._left_bytes = left, left_bytes
         return True
 

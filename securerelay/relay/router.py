@@ -17,11 +17,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from securerelay import failpoints
 from securerelay.errors import StorageError
 from securerelay.relay.config import Config
+from securerelay.relay.entry import Route
 from securerelay.relay.journal import Journal
 from securerelay.relay.logging import EventLog
-from securerelay.relay.mailbox import EPOCH_SHIFT, Mailbox, Share
+from securerelay.relay.mailbox import EPOCH_SHIFT, Mailbox
 from securerelay.relay.peer import Peer
 from securerelay.relay.presence import Presence
+from securerelay.relay.rooms import Rooms
 from securerelay.relay.session import Session
 from securerelay.store.interface import Store
 from securerelay.store.rows import Receipt
@@ -56,6 +58,7 @@ class Router:
         self.seconds: Callable[[], float] = reactor.seconds
         self.journal = Journal(reactor, store, log)
         self.presence = Presence(config.policy)
+        self.rooms = Rooms(self)
         self._reactor = reactor
         self.wall = wall
         self._base = epoch << EPOCH_SHIFT
@@ -156,6 +159,12 @@ class Router:
         if peer.idle and peer.mailbox is None:
             self._peers.pop(peer.name, None)
 
+    def forget_route(self, to: bytes) -> None:
+        """Have every stream ask again for the way to one name."""
+        for peer in self._peers.values():
+            for stream in peer.streams.values():
+                stream.routes.pop(to, None)
+
     def _forget_routes(self) -> None:
         """Have every stream ask again, and forget the mailboxes that nobody uses."""
         for peer in self._peers.values():
@@ -178,7 +187,7 @@ class Router:
                 peer.mailbox = Mailbox(peer, state, self._base, self.config.limits)
         return peer.mailbox
 
-    async def route(self, sender: Peer, to: bytes) -> Share | bytes:
+    async def route(self, sender: Peer, to: bytes) -> Route | bytes:
         """Find the way from a sender to a recipient.
 
         Args:
@@ -186,11 +195,14 @@ class Router:
             to: a peer's name, or a room's.
 
         Returns:
-            The sender's share of the mailbox, or the code of a final refusal.
+            The sender's share of the mailbox, or of all mailboxes in a room; or the code of a final
+            refusal.
         """
         text = to.decode("ascii")
         if not self.config.policy.may_send(sender.text, text):
             return b"not-permitted"
+        if to[:1] == b"@":
+            return await self.rooms.route(sender, text)
         while True:
             ended = self.ended
             row = await self.store.lookup(text)
@@ -225,16 +237,17 @@ class Router:
         Raises:
             Refused: ``unknown``.
         """
-        await self.store.revoke(name, self.now(), closed=closed)
+        async with self.rooms.lock:
+            rooms = await self.store.rooms(name)
+            await self.store.revoke(name, self.now(), closed=closed)
         failpoints.reach("revocation-committed")
         self.ended += 1
         self._forget_routes()
         peer = self.find(name)
-        if peer is None:
-            return 0
-        sessions = peer.sessions
+        sessions = () if peer is None else peer.sessions
         for session in sessions:
             session.cut("revoked")
+        await self.rooms.ended(name, rooms)
         return len(sessions)
 
     def status(self) -> dict[str, Any]:

@@ -27,8 +27,8 @@ What the text of the protocol leaves open is decided so:
   revoked peer is ``unknown``.
 * A message with ttl 0 whose recipient listens but has no room for it is refused with
   ``mailbox-full``.
-* What ended by its ttl is told to its sender by an EVENT ``expired``, which is kept as receipts
-  are.
+* What ended by its ttl is told to its sender by an EVENT ``expired``, and what a member of a room
+  misses by an EVENT ``missed``; both are kept as receipts are.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ from twisted.internet.defer import Deferred
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
-from securerelay.relay.entry import LIVE, QUEUED, Advance, Entry, Refusal
-from securerelay.relay.mailbox import Share
+from securerelay.relay.entry import LIVE, QUEUED, Advance, Entry, Refusal, Route
 from securerelay.store.rows import Receipt, StreamRow
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Stream:
         self.entered = self.ok = self.told = 0
         self.flight: deque[Entry] = deque()
         self.refusals: dict[int, bytes] = {}
-        self.routes: dict[bytes, Share] = {}
+        self.routes: dict[bytes, Route] = {}
         self._handed = self._kept = 0
         self._loaded = False
         self._waiting: deque[_Said] | None = deque()
@@ -168,7 +167,7 @@ class Stream:
             self._look_up((seq, to, ttl, receipt, body))
             return
         peer = self.peer
-        if not peer.allowance.take(len(body)):
+        if not peer.allowance.take(len(body), share.cost):
             self._too_fast(seq)
             return
         router = peer.router
@@ -242,10 +241,10 @@ class Stream:
         if not looking.called:
             session.hold_stream(True)
 
-    def _found(self, found: Share | bytes, to: bytes, session: Session | None) -> None:
+    def _found(self, found: Route | bytes, to: bytes, session: Session | None) -> None:
         if self.session is not session or not self._waiting:
             return
-        if isinstance(found, Share):
+        if not isinstance(found, bytes):
             self.routes[to] = found
         else:
             seq, _, _, _, body = self._waiting.popleft()
@@ -345,9 +344,11 @@ class Stream:
         if session is None:
             return
         for receipt in receipts:
+            told = {"seq": receipt.seq, "peer": receipt.peer, "time": receipt.time}
             if receipt.expired:
-                told = {"seq": receipt.seq, "peer": receipt.peer, "time": receipt.time}
                 session.write(messages.event(b"expired", encode_json(told)))
+            elif receipt.missed:
+                session.write(messages.event(b"missed", encode_json(told)))
             else:
                 name = receipt.peer.encode("ascii")
                 session.write(messages.got(receipt.seq, name, receipt.time))

@@ -279,6 +279,9 @@ class Rooms(Protocol):
     def room(self, name: str) -> Deferred[RoomRow | None]:
         """Find a room."""
 
+    def room_count(self, member: str) -> Deferred[int]:
+        """Count the rooms that a peer is in."""
+
     def rooms(self, member: str | None = None) -> Deferred[list[RoomRow]]:
         """List all rooms, or those of a member, sorted."""
 

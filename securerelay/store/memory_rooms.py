@@ -69,6 +69,10 @@ class MemoryRooms:
         rows = (self._rooms[name] for name in sorted(self._rooms))
         return [room for room in rows if member is None or member in room.members]
 
+    @answered
+    def room_count(self, member: str) -> int:
+        return sum(member in room.members for room in self._rooms.values())
+
     def _checked(self, name: str, version: int | None) -> RoomRow:
         room = self._rooms.get(name)
         if room is None:

@@ -313,6 +313,7 @@ class Receipt:
         peer: the recipient.
         time: when it was acknowledged, or when it expired.
         expired: True if it was never acknowledged.
+        missed: True if it never came into the mailbox, which was full.
     """
 
     sender: str
@@ -321,6 +322,7 @@ class Receipt:
     peer: str
     time: int
     expired: bool = False
+    missed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

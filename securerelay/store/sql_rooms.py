@@ -37,6 +37,11 @@ def rooms(db: sqlite3.Connection, member: str | None) -> list[RoomRow]:
     return [_with_members(db, *row) for row in rows]
 
 
+def room_count(db: sqlite3.Connection, member: str) -> int:
+    (count,) = db.execute("SELECT count(*) FROM member WHERE peer = ?", (member,)).fetchone()
+    return int(count)
+
+
 def room_version(db: sqlite3.Connection, name: str) -> int | None:
     row = db.execute("SELECT version FROM room WHERE name = ?", (name,)).fetchone()
     return None if row is None else int(row[0])

@@ -42,7 +42,7 @@ def open_stream(
         True,
         tuple(refusals.fetchall()),
         tuple(
-            Receipt(sender, stream, seq, peer, time, bool(expired))
+            Receipt(sender, stream, seq, peer, time, expired == 1, expired == 2)
             for seq, peer, time, expired in receipts
         ),
     )
@@ -69,7 +69,10 @@ def keep_receipts(db: sqlite3.Connection, receipts: Iterable[Receipt]) -> None:
     db.executemany(
         "INSERT OR REPLACE INTO receipt SELECT sender, stream, ?3, ?4, ?5, ?6 FROM stream "
         "WHERE sender = ?1 AND stream = ?2",
-        [(row.sender, row.stream, row.seq, row.peer, row.time, row.expired) for row in receipts],
+        [
+            (row.sender, row.stream, row.seq, row.peer, row.time, 2 if row.missed else row.expired)
+            for row in receipts
+        ],
     )
 
 

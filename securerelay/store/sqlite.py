@@ -227,6 +227,9 @@ class SqliteStore:
     def room(self, name: str) -> Deferred[RoomRow | None]:
         return self._read(lambda db: sql_rooms.room(db, name))
 
+    def room_count(self, member: str) -> Deferred[int]:
+        return self._read(lambda db: sql_rooms.room_count(db, member))
+
     def rooms(self, member: str | None = None) -> Deferred[list[RoomRow]]:
         return self._read(lambda db: sql_rooms.rooms(db, member))
 

@@ -87,3 +87,10 @@ def test_rooms_are_listed_by_name_for_all_or_for_a_member(store: Store):
         ("@c", ("alice", "bob")),
     ]
     assert result(store.rooms("nobody")) == []
+
+
+def test_the_rooms_of_a_peer_are_counted(store: Store):
+    result(store.room_create("@a", "alice", NOW))
+    result(store.room_create("@b", "bob", NOW))
+    result(store.room_change("@b", add=["alice"]))
+    assert [result(store.room_count(name)) for name in ("alice", "bob", "carol")] == [2, 1, 0]

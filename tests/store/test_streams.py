@@ -185,3 +185,16 @@ def test_the_expiry_of_a_message_is_kept_for_its_sender(store: Store):
     result(store.expire(LATER))
     receipt = Receipt("alice", STREAM, 1, "bob", LATER, expired=True)
     assert opened(store).receipts == (receipt,)
+
+
+def test_receipts_say_whether_a_message_was_had_ran_out_or_was_missed(store: Store):
+    opened(store)
+    receipts = (
+        Receipt("alice", STREAM, 1, "bob", NOW),
+        Receipt("alice", STREAM, 1, "carol", NOW, expired=True),
+        Receipt("alice", STREAM, 1, "dave", NOW, missed=True),
+    )
+    result(store.receipts_keep(receipts))
+    assert opened(store).receipts == receipts
+    result(store.receipts_told(receipts[2:]))
+    assert opened(store).receipts == receipts[:2]

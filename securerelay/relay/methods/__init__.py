@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securerelay.errors import LocalError, Refused, RemoteError, StorageError
 from securerelay.protocol.link import encode_json
-from securerelay.relay.methods import certificates, invitations, peers, status
+from securerelay.relay.methods import certificates, invitations, peers, rooms, status
 
 if TYPE_CHECKING:
     from securerelay.relay.session import Session
@@ -41,6 +41,15 @@ METHODS: dict[bytes, Method] = {
     b"peer.watch": Method(peers.watch),
     b"cert.renew": Method(certificates.renew, certificate=True),
     b"invite.create": Method(invitations.create, certificate=True),
+    b"room.create": Method(rooms.create),
+    b"room.change": Method(rooms.change),
+    b"room.add": Method(rooms.add),
+    b"room.remove": Method(rooms.remove),
+    b"room.join": Method(rooms.join),
+    b"room.leave": Method(rooms.leave),
+    b"room.delete": Method(rooms.delete),
+    b"room.list": Method(rooms.list_rooms),
+    b"room.members": Method(rooms.members),
     b"relay.status": Method(status.status),
 }
 """Every method there is."""

@@ -1,0 +1,302 @@
+"""Rooms: who is in them, who may change them, and the way to their members (SR1 section 5).
+
+What the text of the protocol leaves open is decided so:
+
+* A room belongs to its owner: he adds and removes members, sets who may post and who may join,
+  hands the room over, or deletes it.  He cannot leave while it is his.
+* Who is neither a member nor could join does not learn that a room exists: it is ``unknown``.
+* Changes happen one after the other.  One that names another version than the room's is refused
+  with ``room-changed``; one that changes nothing leaves the version.
+* A message goes to those who are members when the store takes it.  If they changed on its way, it
+  is answered ``room-changed``; who had it already drops it when it comes again.
+* Nobody is asked before he is added, so nobody is added whom the owner may not see and send to, and
+  whoever does not want to be there leaves.
+* Nobody is in more rooms than :attr:`PeerLimits.rooms`, whoever put him there.
+* The name of a room that was deleted is free again.
+* ``@everyone`` is the relay's: all its peers, and only those whom the operator names may post.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock
+
+from securerelay import names
+from securerelay.errors import Refused
+from securerelay.protocol import messages
+from securerelay.protocol.link import encode_json
+from securerelay.relay import config
+from securerelay.relay.audience import Audience
+from securerelay.store.rows import RoomRow
+
+if TYPE_CHECKING:
+    from securerelay.relay.peer import Peer
+    from securerelay.relay.router import Router
+
+EVERYONE = "@everyone"
+RELAY = "relay"
+"""Who decides about :data:`EVERYONE`, in the place of its rules."""
+
+
+class Rooms:
+    """The rooms of one relay.
+
+    Args:
+        router: who is here.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self.lock = DeferredLock()
+        """Held by whoever changes a room, or ends a peer."""
+        self._changes = 0
+
+    # --- looking ---
+
+    async def find(self, name: str, caller: str) -> RoomRow:
+        """Find a room as a peer may see it.
+
+        Raises:
+            Refused: ``unknown``.
+        """
+        row = await self._room(name)
+        if row is None or not _visible(row, caller):
+            raise Refused("unknown", f"there is no room {name} for you")
+        return row
+
+    async def visible(self, caller: str) -> list[RoomRow]:
+        """List the rooms that a peer is in or could join, sorted."""
+        rows = [row for row in await self._router.store.rooms() if _visible(row, caller)]
+        everyone = await self._room(EVERYONE)
+        return sorted(rows if everyone is None else [*rows, everyone], key=lambda row: row.name)
+
+    async def _room(self, name: str) -> RoomRow | None:
+        if name != EVERYONE:
+            return await self._router.store.room(name)
+        if not self._router.config.rooms.everyone:
+            return None
+        peers = await self._router.store.peers()
+        active = tuple(row.name for row in peers if row.state == "active")
+        return RoomRow(EVERYONE, "", 0, RELAY, RELAY, 0, active)
+
+    # --- sending ---
+
+    async def route(self, sender: Peer, name: str) -> Audience | bytes:
+        """Find the way from a sender to a room's members, or the code of a final refusal."""
+        router = self._router
+        while True:
+            before = self._changes, router.ended
+            row = await self._room(name)
+            if row is None or not _visible(row, sender.text):
+                return b"unknown"
+            if not self._may_post(row, sender.text):
+                return b"not-permitted"
+            peers = [router.peer(member) for member in row.members if member != sender.text]
+            mailboxes = [await router.mailbox(peer) for peer in peers]
+            # Nothing changed meanwhile, and none of them was forgotten.
+            if before == (self._changes, router.ended) and all(
+                router.find(peer.text) is peer for peer in peers
+            ):
+                shares = [mailbox.share_of(sender.name) for mailbox in mailboxes]
+                return Audience(shares, row.version or None)
+
+    def _may_post(self, row: RoomRow, sender: str) -> bool:
+        if row.name == EVERYONE:
+            posters = self._router.config.rooms.everyone
+            return sender in posters or config.EVERYONE in posters
+        return sender == row.owner or (row.post == "members" and sender in row.members)
+
+    # --- changing ---
+
+    async def create(self, caller: str, name: str, join: str, post: str) -> RoomRow:
+        """Make a room.
+
+        Raises:
+            Refused: ``name-taken``, or ``too-many`` if the caller is in too many.
+            BadName: if no room can have this name.
+        """
+        names.check_new_room(name)
+        router = self._router
+        async with self.lock:
+            await self._may_enter(caller)
+            row = await router.store.room_create(name, caller, router.now(), join=join, post=post)
+            self._changed(row, joined=(caller,))
+        return row
+
+    async def add(
+        self, caller: str, name: str, peers: Sequence[str], version: int | None
+    ) -> RoomRow:
+        """Make peers members.
+
+        Raises:
+            Refused: ``unknown`` (the room, or a peer), ``not-permitted``, ``too-many`` (members, or
+                rooms of one of them), ``room-changed``.
+        """
+        policy = self._router.config.policy
+        async with self.lock:
+            before = await self._owned(caller, name)
+            new = sorted(set(peers) - set(before.members))
+            if len(before.members) + len(new) > self._router.config.rooms.members:
+                raise Refused("too-many", "the room would have too many members")
+            for peer in new:
+                if not policy.may_see(caller, peer):
+                    raise Refused("unknown", f"there is no peer {peer}")
+                await self._may_enter(peer)
+                if not policy.may_send(caller, peer):
+                    raise Refused("not-permitted", f"you may not send to {peer}")
+            after = await self._router.store.room_change(name, add=new, version=version)
+            return self._done(before, after)
+
+    async def remove(
+        self, caller: str, name: str, peers: Sequence[str], version: int | None
+    ) -> RoomRow:
+        """Make peers members no more; who is none is passed over.
+
+        Raises:
+            Refused: ``unknown``, ``not-permitted``, ``room-changed``.
+        """
+        async with self.lock:
+            before = await self._owned(caller, name)
+            if before.owner in peers:
+                raise Refused("not-permitted", "the owner cannot be removed")
+            after = await self._router.store.room_change(name, remove=peers, version=version)
+            return self._done(before, after)
+
+    async def change(
+        self,
+        caller: str,
+        name: str,
+        *,
+        join: str | None,
+        post: str | None,
+        owner: str | None,
+        version: int | None,
+    ) -> RoomRow:
+        """Set who may join and who may post, or give the room to another member.
+
+        Raises:
+            Refused: ``unknown`` (the room, or the new owner is no member), ``not-permitted``,
+                ``room-changed``.
+        """
+        async with self.lock:
+            before = await self._owned(caller, name)
+            if owner is not None and owner not in before.members:
+                raise Refused("unknown", f"{owner} is no member of {name}")
+            after = await self._router.store.room_change(
+                name, join=join, post=post, owner=owner, version=version
+            )
+            return self._done(before, after)
+
+    async def join(self, caller: str, name: str, version: int | None) -> RoomRow:
+        """Become a member of a room that is open.
+
+        Raises:
+            Refused: ``unknown``, ``too-many``, ``room-changed``.
+        """
+        async with self.lock:
+            before = await self.find(name, caller)
+            if caller not in before.members:
+                await self._may_enter(caller)
+                if len(before.members) >= self._router.config.rooms.members:
+                    raise Refused("too-many", "the room is full")
+                after = await self._router.store.room_change(name, add=(caller,), version=version)
+                return self._done(before, after)
+        return before
+
+    async def leave(self, caller: str, name: str, version: int | None) -> RoomRow:
+        """Be a member no more.
+
+        Raises:
+            Refused: ``unknown``, ``not-permitted`` for the owner, ``room-changed``.
+        """
+        async with self.lock:
+            before = await self.find(name, caller)
+            if caller == before.owner:
+                raise Refused("not-permitted", "hand the room over first, or delete it")
+            if before.name == EVERYONE:
+                raise Refused("not-permitted", f"{EVERYONE} is for every peer")
+            after = await self._router.store.room_change(name, remove=(caller,), version=version)
+            return self._done(before, after)
+
+    async def delete(self, caller: str, name: str, version: int | None) -> None:
+        """Remove a room; mail that was sent to it stays.
+
+        Raises:
+            Refused: ``unknown``, ``not-permitted``, ``room-changed``.
+        """
+        async with self.lock:
+            before = await self._owned(caller, name)
+            await self._router.store.room_delete(name, version)
+            gone = replace(before, version=before.version + 1, members=())
+            self._changed(gone, left=before.members)
+
+    async def _owned(self, caller: str, name: str) -> RoomRow:
+        row = await self.find(name, caller)
+        if row.owner != caller:
+            raise Refused("not-permitted", f"{name} is not yours")
+        return row
+
+    async def _may_enter(self, peer: str) -> None:
+        store = self._router.store
+        row = await store.lookup(peer)
+        if row is None or row.state != "active":
+            raise Refused("unknown", f"there is no peer {peer}")
+        most = self._router.config.limits_of(peer).rooms
+        if await store.room_count(peer) >= most:
+            raise Refused("too-many", f"{peer} is in {most} rooms, and may not be in more")
+
+    # --- telling ---
+
+    async def ended(self, name: str, rooms: Iterable[RoomRow]) -> None:
+        """Tell that a peer who ended for ever has left the rooms it was in."""
+        for row in rooms:
+            now = await self._router.store.room(row.name)
+            if now is not None:
+                self._changed(now, left=(name,))
+
+    def enrolled(self) -> None:
+        """There is one peer more."""
+        self._changes += 1
+        self._router.forget_route(EVERYONE.encode("ascii"))
+
+    def _done(self, before: RoomRow, after: RoomRow) -> RoomRow:
+        if after != before:
+            joined = set(after.members) - set(before.members)
+            left = set(before.members) - set(after.members)
+            self._changed(after, sorted(joined), sorted(left))
+        return after
+
+    def _changed(self, row: RoomRow, joined: Sequence[str] = (), left: Sequence[str] = ()) -> None:
+        """Have senders look the room up again, and tell members who are here, old and new."""
+        router = self._router
+        self._changes += 1
+        router.forget_route(row.name.encode("ascii"))
+        told = {
+            **describe(row),
+            "joined": list(joined),
+            "left": list(left),
+            "time": router.now(),
+        }
+        event = messages.event(b"room", encode_json(told))
+        for member in (*row.members, *left):
+            peer = router.find(member)
+            for session in peer.sessions if peer is not None else ():
+                session.write(event)
+
+
+def describe(row: RoomRow) -> dict[str, str | int | None]:
+    """Describe a room without its members."""
+    return {
+        "room": row.name,
+        "owner": row.owner or None,
+        "version": row.version,
+        "join": row.join,
+        "post": row.post,
+    }
+
+
+def _visible(row: RoomRow, caller: str) -> bool:
+    return row.join == "open" or caller in row.members
