@@ -4,6 +4,8 @@ Each has its own authority, certificates and schedule, over one authority's key;
 that either issues must please both, too.
 """
 
+# More than 400 lines: each subject is looked at with either side in either role.
+
 from __future__ import annotations
 
 import datetime

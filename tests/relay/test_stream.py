@@ -1,5 +1,7 @@
 """What a sender is told: verdicts, their order, and that they stay true."""
 
+# More than 400 lines: one module of the package, shown fully by one module of tests.
+
 from __future__ import annotations
 
 import dataclasses

@@ -4,6 +4,8 @@ Only sockets and time are missing: the relay's transports are strings, its store
 memory, and its clock is moved by hand.
 """
 
+# More than 400 lines: a whole relay in memory, with everything that tests may hold up in it.
+
 from __future__ import annotations
 
 import datetime

@@ -5,6 +5,8 @@ nothing but the certificates.  Encapsulation, OAEP, PSS and RSA keys take no ran
 outside; their results are recorded and differ each time.
 """
 
+# More than 400 lines: one file makes every vector, in the order in which they build on each other.
+
 from __future__ import annotations
 
 import contextlib
