@@ -50,13 +50,13 @@ def command(
     async def work(reactor: Any, client: Client) -> None:
         async def take(message: Message) -> None:
             if words is None:
-                say_message(out, message, "{when} {from}: {body}")
+                say_message(out, message, "{when} {who}: {body}")
             else:
                 from securerelay.cli.execute import execute
 
                 await execute(reactor, words, message, access.folder)
 
-        await receive(client, take, reactor.seconds, count, timeout)
+        await receive(client, take, reactor.seconds, count, timeout, careful=words is not None)
 
     access.run(work)
 
@@ -78,6 +78,7 @@ async def receive(
     seconds: Callable[[], float],
     count: int | None,
     timeout: float | None,
+    careful: bool = False,
 ) -> None:
     """Take messages until there were enough, or the time is over.
 
@@ -87,6 +88,7 @@ async def receive(
         seconds: a monotonic clock.
         count: how many; None for as many as come.
         timeout: seconds; None for no end.
+        careful: whether each message is on disk as dealt with before the next one is taken.
 
     Raises:
         Failure: ``timeout`` if fewer than ``count`` came.
@@ -102,5 +104,7 @@ async def receive(
                 return
             raise Failure("timeout", f"{taken} of {count} messages came in time") from None
         await take(message)
-        await message.ack()
+        noted = message.ack()
+        if careful:
+            await noted
         taken += 1

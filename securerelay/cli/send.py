@@ -11,10 +11,11 @@ import click
 from securerelay import names
 from securerelay.cli.durations import Duration
 from securerelay.cli.exits import Failure, code_of, sentence_of
+from securerelay.cli.messages import tell_missed
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output, moment
 from securerelay.cli.profiles import Access, access_options
-from securerelay.errors import SecureRelayError
+from securerelay.errors import AuthenticationFailed, ConnectError, SecureRelayError
 
 if TYPE_CHECKING:
     from securerelay.cli.lines import Input
@@ -81,7 +82,8 @@ def command(
 ) -> None:
     """Send TEXT to the peer TO, or to a room (@NAME).
 
-    Without TEXT, or with -, send the standard input.
+    Without TEXT, or with -, send the standard input. A message to a room counts as delivered when
+    the first member has acknowledged it.
 
     The message is written to the profile's outbox first. If the relay cannot be reached (status 3)
     or does not answer in time (status 7), it stays there, and leaves with the next send, listen,
@@ -102,6 +104,7 @@ def command(
         raise click.UsageError("--once names one message; leave out --lines")
 
     async def work(reactor: Any, client: Client) -> None:
+        missing = tell_missed(client, common.out)
         if lines:
             from securerelay.cli.lines import Input
 
@@ -112,6 +115,7 @@ def command(
             tell(common.out, to, sent, "queued" if queue else None)
         if not queue:
             await _send_others(client, common.out)
+        missing.cancel()
 
     # What is not kept needs a connection; everything else is kept before one is tried.
     access.run(work, timeout, connected=ttl == 0 or (lines and not queue))
@@ -135,10 +139,9 @@ async def send_first(
     Raises:
         Failure: if the relay cannot be reached; it says where the message is.
     """
+    from twisted.internet.defer import CancelledError
+
     sending = client.send(to, body, **options)
-    if queue or client.running or sending.called:
-        return await sending
-    client.startService()
     unreachable: list[SecureRelayError] = []
 
     def failed(failure: Any) -> None:
@@ -146,18 +149,21 @@ async def send_first(
         unreachable.append(failure.value)
         sending.cancel()
 
-    connecting = client.connected(client.attempts, options["timeout"])
-    connecting.addErrback(failed)
+    if not (queue or client.running or options["once"]):  # a key has a connection of its own
+        client.startService()
+        client.connected(client.attempts, options["timeout"]).addErrback(failed)
     try:
         return await sending
-    except BaseException:
+    except (ConnectError, AuthenticationFailed) as error:
+        reason: SecureRelayError = error
+    except CancelledError:
         if not unreachable:
             raise
-    finally:
-        connecting.addErrback(lambda _: None)
+        reason = unreachable[0]
+    if options["ttl"] == 0:
+        raise reason
     await client.journaled()
-    (error,) = unreachable
-    raise Failure(code_of(error), f"{sentence_of(error)}; the message stays in the outbox")
+    raise Failure(code_of(reason), f"{sentence_of(reason)}; the message stays in the outbox")
 
 
 async def _send_others(client: Client, out: Output) -> None:

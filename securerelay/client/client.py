@@ -74,7 +74,7 @@ class Client(Service):
             return Link(identity, session, endpoints, clock, jitter, now)
 
         self._link = connect(self._session)
-        self._drains = Drains(journal, connect, clock) if journal is not None else None
+        self._drains = Drains(journal, connect, clock, len(endpoints)) if journal else None
         self._poll: IDelayedCall | None = None
         self._closing: Deferred[None] | None = None
 
@@ -241,13 +241,11 @@ class Client(Service):
         if self._journal is None or self._drains is None or entry.ttl == 0:
             raise LocalError("a message with a key needs a journal, and a lifetime")
         stream, to = self._identity.once(key), entry.to.decode()
-        sending = send_once(self._journal, self._drains, self._clock, entry, stream)
-        return within(
-            Deferred.fromCoroutine(sending),
-            timeout,
-            self._clock,
-            lambda: TimedOut(words_for("queued", to)),
+        sending = send_once(
+            self._journal, self._drains, self._clock, entry, stream, lambda: bool(self.running)
         )
+        waiting = Deferred.fromCoroutine(sending)
+        return within(waiting, timeout, self._clock, lambda: TimedOut(words_for("queued", to)))
 
     def post(
         self, to: str, body: bytes, *, ttl: int | None = None, receipt: bool = False

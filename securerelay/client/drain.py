@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from securerelay.client.entry import Entry, Sent
 from securerelay.client.journal import Journal
@@ -37,14 +38,20 @@ class Drains:
         journal: the profile's.
         connect: makes the connection for a session.
         clock: the reactor.
+        attempts: failed attempts to connect after which to leave it for another time.
     """
 
     def __init__(
-        self, journal: Journal, connect: Callable[[Session], Link], clock: IReactorTime
+        self,
+        journal: Journal,
+        connect: Callable[[Session], Link],
+        clock: IReactorTime,
+        attempts: int = 1,
     ) -> None:
         self._journal = journal
         self._connect = connect
         self._clock = clock
+        self._attempts = attempts
         self._lock = DeferredLock()
         self._links: list[Link] = []
         self._stopped = False
@@ -111,6 +118,9 @@ class Drains:
 
         Returns:
             What became of it; None if another process is sending it at this moment.
+
+        Raises:
+            ConnectError: if the relay cannot be reached; the message stays in the journal.
         """
         left = await self._look(stream)
         claim: Claim | None = None
@@ -143,6 +153,7 @@ class Drains:
             link = self._connect(session)
             self._links.append(link)
             link.start()
+            link.connected(self._attempts).addErrback(_give_up, outbox)
             try:
                 return await self._carry(left, outbox, session, watched)
             except Spent as spent:
@@ -188,6 +199,11 @@ class Drains:
         with contextlib.suppress(ConnectError):
             await session.heard()
         return None
+
+
+def _give_up(failure: Failure, outbox: Resumed) -> None:
+    error = failure.value
+    outbox.fail(error if isinstance(error, Exception) else ConnectError(str(error)))
 
 
 def _now() -> Deferred[None]:

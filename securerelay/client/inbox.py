@@ -63,11 +63,12 @@ class Message:
         """Tell the relay that this message is dealt with; doing it twice is harmless.
 
         Returns:
-            Something to await; it fires at once, and the acknowledgement leaves with the next
-            write.
+            Something that may be awaited: it fires when that is noted on this machine's disk, so
+            that the message is not shown again even if the power fails; at once for a client that
+            is not durable. The relay hears of it with the next write.
         """
         self._inbox.acknowledge(self.n)
-        return succeed(None)
+        return self._inbox.noted()
 
 
 class Inbox:
@@ -244,6 +245,10 @@ class Inbox:
 
         noting = journal.prepare(prepare)
         noting.addCallbacks(self._noted, self._broke)
+
+    def noted(self) -> Deferred[None]:
+        """Say when everything that was dealt with is on disk."""
+        return self._journal.flush() if self._journal is not None else succeed(None)
 
     def _broke(self, failure: Failure) -> None:
         self.fail(StorageError(failure.getErrorMessage()))

@@ -7,6 +7,8 @@ with the key; so each of the three would do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -16,14 +18,19 @@ from securerelay.client.entry import Entry, Sent
 from securerelay.client.journal import Journal
 from securerelay.client.rows import Outgoing, Record
 from securerelay.crypto import primitives
-from securerelay.errors import Refused
+from securerelay.errors import ConnectError, Refused
 
 LOOK_AGAIN = 0.5
 """Seconds after which to look what another process has achieved."""
 
 
 async def send_once(
-    journal: Journal, drains: Drains, clock: IReactorTime, entry: Entry, stream: str
+    journal: Journal,
+    drains: Drains,
+    clock: IReactorTime,
+    entry: Entry,
+    stream: str,
+    stay: Callable[[], bool],
 ) -> Sent:
     """Send a message unless that was done before, and wait for what becomes of it.
 
@@ -33,23 +40,32 @@ async def send_once(
         clock: the reactor.
         entry: the message; it says how long to wait.
         stream: what the key names.
+        stay: tells whether to try again when the relay cannot be reached.
 
     Raises:
+        ConnectError: if the relay cannot be reached; the message is in the journal.
         LocalError: if the key was used for another message.
         Refused: if the relay refused it, now or before.
     """
     to = entry.to.decode()
-    message = Outgoing(1, to, entry.ttl, entry.receipt, entry.body)
+    # With a receipt, for whoever comes with the same key may want to wait for it.
+    entry.receipt = True
+    message = Outgoing(1, to, entry.ttl, True, entry.body)
     digest = primitives.sha256(entry.to, b"\0", entry.body)
     owner, now = journal.own(), journal.now()
     entry.seq = 1
     record: Record = await journal.do(lambda state: state.once(stream, owner, digest, message, now))
     while not _reached(record, entry):
         entry.done = Deferred()
-        sent = await drains.deliver(stream, entry)
-        if sent is not None:
-            return sent
-        # Another process of the profile is sending it.
+        try:
+            sent = await drains.deliver(stream, entry)
+        except ConnectError:
+            if not stay():
+                raise
+        else:
+            if sent is not None:
+                return sent
+        # The relay is away, or another process of the profile is sending it.
         await deferLater(clock, LOOK_AGAIN)
         found = await journal.do(lambda state: state.find(stream, 1), write=False)
         record = found or record
