@@ -121,11 +121,8 @@ class RelayConnection(Link):
     def _check_held(self) -> None:
         """Before C2 nothing may be waiting; after it records may, until the peer is let in."""
         waiting = len(self._lines or b"")
-        if waiting > (_MAX_HELD if self._authenticating() else 0):
+        if waiting > (_MAX_HELD if self._responder is None else 0):
             raise RemoteError("protocol", "input before its turn")
-
-    def _authenticating(self) -> bool:
-        return self._complete is not None or self._responder is None
 
     def _do(self, step: Step) -> None:
         """Take one step of the handshake."""
@@ -152,10 +149,9 @@ class RelayConnection(Link):
                 self._host.sign(step.context, step.digest)
 
     def _answered(self, advance: Callable[[Responder], Step]) -> None:
-        if self._end is not None or self._responder is None:
-            return
         responder = self._responder
-        self._guard(lambda answer: self._do(answer(responder)), advance)
+        if responder is not None:
+            self._guard(lambda answer: self._do(answer(responder)), advance)
 
     def ticket_found(self, found: Resumption | None) -> None:
         """Answer ``find_ticket``; None means that it is unknown, and a full handshake follows."""
@@ -258,7 +254,7 @@ class RelayConnection(Link):
 
     def ask_rekey(self) -> None:
         """Ask the client for a REKEY, once."""
-        if self.may_send and not self._asked and self._exchange is None:
+        if self.may_send and not self._asked:
             self._asked = True
             assert self._sealer is not None
             self._host.write(self._sealer.seal(Kind.ALERT, b"rekey-due"))
@@ -276,7 +272,7 @@ class RelayConnection(Link):
             self.ask_rekey()
 
     def _rekeying(self) -> bool:
-        return self._exchange is not None or self._held
+        return self._exchange is not None
 
     def _updated(self, content: bytes) -> None:
         # Only the client knows when a REKEY begins: an UPDATE of ours may cross its offer, but none

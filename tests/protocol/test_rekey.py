@@ -419,6 +419,16 @@ def test_a_signature_may_come_late_and_too_late() -> None:
     assert relay._exchange is None
 
 
+def test_an_alert_may_still_go_while_the_relay_signs() -> None:
+    ends = established()
+    ends.relay.answers = False
+    assert ends.client.connection.rekey()
+    ends.pump()
+    ends.relay.connection.alert("revoked")
+    ends.pump()
+    assert [(end.code, end.by_peer) for end in ends.client.ends] == [("revoked", True)]
+
+
 def test_a_close_and_an_offer_may_cross() -> None:
     ends = established()
     ends.relay.connection.close("shutdown")
