@@ -1,4 +1,4 @@
-"""``securerelay chat``: a talk with one peer, line by line."""
+"""``securerelay chat``: a talk with one peer or in a room, line by line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIMEOUT = 60.0
 @access_options
 @click.pass_obj
 def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
-    """Talk with PEER: each line typed is sent, and what comes is shown.
+    """Talk with PEER, or in a room (@NAME): each line typed is sent, and what comes is shown.
 
     The line "exit", or Ctrl-D, ends the talk.
 
@@ -42,7 +42,10 @@ def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
     talk. Both ends show a fingerprint: if it is the same, read to each other over the telephone for
     instance, not even the relay can listen.
     """
-    names.check_peer(peer)
+    if peer.startswith("@") and not ephemeral:
+        names.check_room(peer)
+    else:
+        names.check_peer(peer)
 
     async def work(reactor: Any, client: Client) -> None:
         from securerelay.cli.lines import Input
@@ -80,6 +83,6 @@ async def talk(reactor: Any, client: Client, peer: str, source: Input, out: Outp
 
     async def hear() -> None:
         async for message in client.listen():
-            say_message(out, message, "{from}: {body}")
+            say_message(out, message, "{who}: {body}")
 
     await first(reactor, speak(), hear())

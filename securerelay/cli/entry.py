@@ -29,6 +29,7 @@ VERBS = {
     "listen": "Receive messages.",
     "chat": "Talk with a peer, line by line.",
     "who": "List the peers.",
+    "room": "Make rooms, and be in them.",
     "status": "Show the relay on this machine, and the profile.",
     "renew": "Renew the profile's certificate, if it is due.",
     "revoke": "Shut a peer out for good, at once.",

@@ -84,7 +84,7 @@ class Meeting:
                 kind, _, argument = head[len(MAGIC) :].decode("ascii", "replace").partition(" ")
                 await self._heard(kind, argument, rest)
             else:
-                say_message(self._out, message, "{from}, outside this talk: {body}")
+                say_message(self._out, message, "{who}, outside this talk: {body}")
 
     async def _heard(self, kind: str, argument: str, rest: bytes) -> None:
         if kind == "hello" and argument != self._theirs:

@@ -10,10 +10,10 @@ status meaning
 2      usage: an unknown option, a missing argument, a name that no peer can have
 3      the relay cannot be reached, or the connection was lost
 4      a key, passphrase, certificate or invitation was not accepted, here or by the relay
-5      no such peer
+5      no such peer or room
 6      the peer is offline, and the message was not to be kept
 7      it took too long
-8      a quota: the recipient's mailbox, the relay's disk, or too many messages a second
+8      a quota: a full mailbox or disk, too many messages a second, members or rooms
 128+n  ended by signal n: 130 for Ctrl-C; 141 when whoever read the output went away
 ====== =============================================================================================
 """
@@ -92,6 +92,7 @@ _STATUS = {
     "mailbox-full": QUOTA,
     "storage-full": QUOTA,
     "rate": QUOTA,
+    "too-many": QUOTA,
 }
 
 _LOCAL = (
@@ -121,6 +122,7 @@ _SENTENCES = {
     "not-permitted": "the relay does not permit this",
     "offline": "the recipient is not connected, and the message was not to be kept",
     "rate": "too many messages in too short a time; try again later",
+    "room-changed": "the room has changed meanwhile",
     "replaced": "a newer session of the same peer took over",
     "revoked": "this peer has been revoked",
     "shutdown": "the relay is shutting down",
@@ -131,7 +133,7 @@ _SENTENCES = {
     "truncated": "the connection to the relay was cut off",
     "unconfirmed": "the relay forgot the stream before it had answered; the message may have "
     "arrived or not, and was not sent again",
-    "unknown": "the relay knows no such peer",
+    "unknown": "the relay knows no such peer or room",
     "unknown-method": "the relay does not offer this",
 }
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from securerelay.cli.output import Block, Output, moment
 
 if TYPE_CHECKING:
-    from securerelay.client import Message
+    from twisted.internet.defer import Deferred
+
+    from securerelay.client import Client, Message
 
 
 def say_message(out: Output, message: Message, template: str) -> None:
@@ -20,7 +22,8 @@ def say_message(out: Output, message: Message, template: str) -> None:
     Args:
         out: where to.
         message: what came.
-        template: for people; ``when`` and ``body`` are there besides the record's keys.
+        template: for people; besides the record's keys there are ``when``, ``body``, and ``who``:
+            the sender, with the room if it came by one.
     """
     try:
         text = message.body.decode("utf-8")
@@ -36,4 +39,19 @@ def say_message(out: Output, message: Message, template: str) -> None:
         "text": text,
         "base64": base64.b64encode(message.body).decode("ascii") if text is None else None,
     }
-    out.say(record, template, when=moment(message.time), body=Block(message.body))
+    who = f"{message.sender} in {message.to}" if message.to[:1] == "@" else message.sender
+    out.say(record, template, when=moment(message.time), who=who, body=Block(message.body))
+
+
+def tell_missed(client: Client, out: Output) -> Deferred[None]:
+    """Remark on each member of a room who does not get a message of ours, until cancelled."""
+    from twisted.internet.defer import CancelledError, Deferred
+
+    async def follow() -> None:
+        async for event in client.events("missed"):
+            name, seq = event.data.get("peer"), event.data.get("seq")
+            out.note(f"{name} does not get message {seq}: the mailbox is full")
+
+    following: Deferred[None] = Deferred.fromCoroutine(follow())
+    following.addErrback(lambda failure: failure.trap(CancelledError) and None)
+    return following

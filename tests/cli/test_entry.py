@@ -104,7 +104,7 @@ def test_json_after_two_hyphens_is_text(run: Run):
 @pytest.mark.parametrize(
     ("error", "status", "err"),
     [
-        (errors.Refused("unknown"), 5, "securerelay: the relay knows no such peer\n"),
+        (errors.Refused("unknown"), 5, "securerelay: the relay knows no such peer or room\n"),
         (errors.TimedOut("too late"), 7, "securerelay: too late\n"),
         (FileNotFoundError(2, "No such file", "/x"), 1, "securerelay: /x: No such file\n"),
         (click.ClickException("hm"), 1, "securerelay: hm\n"),

@@ -54,7 +54,8 @@ def test_a_signal_gives_the_status_that_shells_expect():
 
 
 def test_what_the_relay_said_is_told_in_words():
-    assert sentence_of(errors.Refused("unknown", "whatever")) == "the relay knows no such peer"
+    told = sentence_of(errors.Refused("unknown", "whatever"))
+    assert told == "the relay knows no such peer or room"
 
 
 def test_a_code_that_we_do_not_know_is_shown_with_its_reason_and_escaped():

@@ -1,0 +1,157 @@
+"""Rooms on the command line, against a relay that answers what a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from securerelay.cli import profiles
+from securerelay.cli.listen import receive
+from securerelay.cli.messages import say_message, tell_missed
+from securerelay.client import Message
+from securerelay.client.calls import Event, Events
+from securerelay.errors import Refused
+from tests.cli.conftest import Run
+from tests.cli.people import Office, Peer, Record
+
+TEAM = {
+    "room": "@team",
+    "owner": "alice",
+    "version": 3,
+    "join": "invitation",
+    "post": "members",
+    "count": 2,
+}
+
+
+class Asked:
+    """A client that keeps what it is asked, and answers in turn."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: list[dict[str, Any] | Refused] = []
+
+    def call(self, method: str, parameters: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        self.calls.append((method, parameters))
+        answer = self.answers.pop(0) if self.answers else TEAM
+        return fail(answer) if isinstance(answer, Refused) else succeed(answer)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    asked = Asked()
+
+    def connected(access: object, work: Callable[..., Any], timeout: float = 0) -> None:
+        answers: list[Any] = []
+        Deferred.fromCoroutine(work(None, asked)).addBoth(answers.append)
+        if answers[0] is not None:
+            answers[0].raiseException()
+
+    monkeypatch.setattr(profiles.Access, "run", connected)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        (("create", "@team"), [("create", {"join": "invitation", "post": "members"})]),
+        (
+            ("create", "team", "bob", "--join", "open", "--post", "owner"),
+            [("create", {"join": "open", "post": "owner"}), ("add", {"peers": ["bob"]})],
+        ),
+        (("add", "@team", "bob", "carol"), [("add", {"peers": ["bob", "carol"]})]),
+        (
+            ("remove", "@team", "bob", "--if-version", "3"),
+            [("remove", {"peers": ["bob"], "version": 3})],
+        ),
+        (("change", "@team", "--owner", "bob"), [("change", {"owner": "bob"})]),
+        (("change", "@team", "--join", "open"), [("change", {"join": "open"})]),
+        (("join", "@team"), [("join", {})]),
+        (("leave", "@team"), [("leave", {})]),
+        (("show", "@team"), [("members", {"limit": 1})]),
+    ],
+    ids=lambda value: value[0] if isinstance(value[0], str) else "",
+)
+def test_each_command_asks_its_method_and_says_how_the_room_is(
+    run: Run, client: Asked, words: tuple[str, ...], calls: list[tuple[str, dict[str, Any]]]
+):
+    ran = run("room", *words, "--json")
+    assert client.calls == [
+        (f"room.{method}", {"room": "@team", **parameters}) for method, parameters in calls
+    ]
+    assert (ran.status, ran.records) == (0, [TEAM])
+
+
+def test_people_read_a_line(run: Run, client: Asked):
+    assert run("room", "show", "team").out == (
+        "@team: 2 members, owner alice, join: invitation, post: members, version 3\n"
+    )
+
+
+def test_a_deleted_room_is_said_to_be(run: Run, client: Asked):
+    client.answers = [{}]
+    assert run("room", "delete", "@team", "--json").records == [{"room": "@team", "deleted": True}]
+
+
+def test_long_lists_of_rooms_and_members_come_whole(run: Run, client: Asked):
+    other = {**TEAM, "room": "@zoo", "member": False}
+    client.answers = [
+        {"rooms": [{**TEAM, "member": True}], "more": True},
+        {"rooms": [other], "more": False},
+    ]
+    ran = run("room", "list", "--json")
+    assert ran.records == [{**TEAM, "member": True}, other]
+    assert [parameters for _, parameters in client.calls] == [{"after": ""}, {"after": "@team"}]
+    client.answers = [
+        {**TEAM, "members": ["alice"], "more": True},
+        {**TEAM, "members": ["bob"], "more": False},
+    ]
+    assert run("room", "members", "@team").out == "alice (owner)\nbob\n"
+    assert client.calls[-1][1] == {"room": "@team", "after": "alice"}
+
+
+def test_a_refusal_is_told_in_the_words_of_the_relay_but_harmless(run: Run, client: Asked):
+    client.answers = [Refused("not-permitted", "@team is not \x1b[31myours")]
+    ran = run("room", "add", "@team", "bob")
+    assert (ran.status, ran.err) == (1, "securerelay: @team is not \\x1b[31myours\n")
+    client.answers = [Refused("unknown", "there is no room @team for you")]
+    assert run("room", "join", "@team", "--json").status == 5
+    client.answers = [Refused("too-many", "the room is full")]
+    assert run("room", "join", "@team").status == 8
+
+
+@pytest.mark.parametrize("words", [("show", "@Team"), ("add", "@team", "Bob"), ("add", "@team")])
+def test_what_is_no_name_is_not_asked_for(run: Run, client: Asked, words: tuple[str, ...]):
+    assert run("room", *words).status == 2
+    assert client.calls == []
+
+
+def test_a_message_from_a_room_shows_the_room():
+    out, office = Record(), Office()
+    bob = Peer(office, "bob")
+
+    async def take(message: Message) -> None:
+        say_message(out, message, "{who}: {body}")
+
+    Deferred.fromCoroutine(receive(bob, take, office.clock.seconds, 2, None))  # type: ignore[arg-type]
+    bob.inbox.received(1, b"alice", b"bob", b"s" * 22, 1, 0, b"hi")
+    bob.inbox.received(2, b"alice", b"@team", b"s" * 22, 2, 0, b"hi all")
+    assert out.lines == ["alice: hi", "alice in @team: hi all"]
+    office.close()
+
+
+def test_who_does_not_get_a_message_to_a_room_is_told():
+    class Listening:
+        def events(self, *kinds: str) -> Events:
+            self.seen = Events(frozenset(kinds), lambda _: None)
+            return self.seen
+
+    client, out = Listening(), Record()
+    telling = tell_missed(client, out)  # type: ignore[arg-type]
+    client.seen.put(Event("missed", {"seq": 7, "peer": "bob", "time": 0}))
+    client.seen.put(Event("receipt", {"seq": 7, "peer": "carol", "time": 0}))
+    telling.cancel()
+    assert out.notes == ["bob does not get message 7: the mailbox is full"]
