@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from securerelay.cli.output import Block, Output, moment
+from securerelay.errors import SecureRelayError
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -53,5 +54,6 @@ def tell_missed(client: Client, out: Output) -> Deferred[None]:
             out.note(f"{name} does not get message {seq}: the mailbox is full")
 
     following: Deferred[None] = Deferred.fromCoroutine(follow())
-    following.addErrback(lambda failure: failure.trap(CancelledError) and None)
+    # Why the client has ended is for whoever ran it to tell.
+    following.addErrback(lambda failure: failure.trap(CancelledError, SecureRelayError) and None)
     return following
