@@ -55,20 +55,25 @@ class Daemon:
     """A relay with limits that do not get in a benchmark's way.
 
     All peers share one key, since making RSA keys is not what is measured.
+
+    Args:
+        key_size: bits of that key.
+        prelude: Python that runs in the relay's process before the relay does.
     """
 
-    def __init__(self, key_size: int = 3072) -> None:
+    def __init__(self, key_size: int = 3072, prelude: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="securerelay-benchmark-")
         self.data = Path(self._folder.name) / "data"
         self.port = free_port()
         self.key: rsa.RSAPrivateKey = generate_key(key_size)
         self.relay_id = b""
+        self._prelude = prelude
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Daemon:
         configuration = Path(self._folder.name) / "relay.toml"
         configuration.write_text(CONFIGURATION.format(data=self.data, port=self.port))
-        run = "from twisted.scripts.twistd import run; run()"
+        run = self._prelude + "\nfrom twisted.scripts.twistd import run; run()"
         options = ["-n", "--pidfile=", "securerelay", "--config", str(configuration)]
         self._process = subprocess.Popen(
             [sys.executable, "-c", run, *options],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import resource
 import selectors
@@ -29,7 +30,8 @@ class Figure:
     goal: float
 
 
-def _stream() -> bytes:
+def new_stream() -> bytes:
+    """Make a stream's id."""
     return base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=")
 
 
@@ -39,7 +41,7 @@ class Sender:
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.seq = 0
-        peer.send(messages.stream(_stream(), 0))
+        peer.send(messages.stream(new_stream(), 0))
 
     def send(self, to: bytes, ttl: int | None, count: int) -> None:
         """Send ``count`` messages in one write."""
@@ -60,10 +62,12 @@ class Sender:
 
 
 class Receiver:
-    """Listens, counts messages and acknowledges them."""
+    """Listens, counts messages and acknowledges them, when there are so many at least."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, every: int = 1) -> None:
         self.peer = peer
+        self.every = every
+        self.unacknowledged = 0
         self.count = 0
         self.last = 0
         self.decoder = messages.client_decoder(self)  # type: ignore[arg-type]
@@ -82,17 +86,21 @@ class Receiver:
         """The relay asks whether we are there."""
         self.peer.send(messages.pong(token))
 
+    def event(self, kind: bytes, body: bytes) -> None:
+        """Something happened in a room."""
+
     def msg(self, number: int, *_: object) -> None:
         """Count one."""
         self.count += 1
+        self.unacknowledged += 1
         self.last = number
 
     def take(self) -> None:
         """Take what came, and acknowledge it."""
-        before = self.last
         self.decoder.feed(bytes(self.peer.received))
         self.peer.received.clear()
-        if self.last != before:
+        if self.unacknowledged >= self.every:
+            self.unacknowledged = 0
             self.peer.send(messages.ack(self.last))
 
     def wait(self, count: int) -> None:
@@ -125,6 +133,50 @@ def pipelined(ttl: int | None, name: str) -> Callable[[bool], Iterator[Figure]]:
                     receiver.wait(sender.seq)
                     sender.settle()
             yield Figure(name, (daemon.cpu() - start) / rounds / 100 * 1e6, "us a message", 6)
+
+    return measure
+
+
+def fan_out(
+    ttl: int | None, absent: int, name: str, goal: float
+) -> Callable[[bool], Iterator[Figure]]:
+    """One sender and a room of 300, some of whom are away, ten messages a write.
+
+    What is acknowledged is acknowledged once for all ten; with ttl 0, now and then.
+    """
+
+    def measure(quick: bool) -> Iterator[Figure]:
+        size, batch, rounds = 300, 10, 10 if quick else 50
+        with Daemon() as daemon:
+            enrolled = list(daemon.peers(size))
+            peers = [
+                Peer(daemon.port, daemon.relay_id, credential).handshake()
+                for _, credential in enrolled[: size - absent]
+            ]
+            sender = Sender(peers[0])
+            others = json.dumps({"room": "@r", "peers": [name for name, _ in enrolled[1:]]})
+            peers[0].send(
+                messages.call(b"1", b"room.create", b'{"room": "@r"}')
+                + messages.call(b"2", b"room.add", others.encode())
+            )
+            while b"REPLY 2 ok" not in peers[0].received:
+                peers[0].receive()
+            receivers = [Receiver(peer, 200 if ttl == 0 else 1) for peer in peers[1:]]
+            with selectors.DefaultSelector() as selector:
+                for receiver in receivers:
+                    receiver.peer.receive()  # everybody listens before anybody speaks
+                    selector.register(receiver.peer.socket, selectors.EVENT_READ, receiver)
+                for warm in (True, False):
+                    start, total = daemon.cpu(), 5 if warm else rounds
+                    for _ in range(total):
+                        sender.send(b"@r", ttl, batch)
+                        while any(receiver.count < sender.seq for receiver in receivers):
+                            for key, _ in selector.select(1):
+                                key.data.peer.receive()
+                                key.data.take()
+                        sender.settle()
+            used = daemon.cpu() - start
+        yield Figure(name, used / rounds / batch / (size - 1) * 1e6, "us a delivery", goal)
 
     return measure
 
@@ -217,6 +269,9 @@ PATTERNS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "handshakes": handshakes,
     "pipelined": pipelined(None, "100 pipelined, acknowledged"),
     "live": pipelined(0, "100 pipelined, ttl 0"),
+    "room-live": fan_out(0, 0, "room of 300, ttl 0", 1),
+    "room": fan_out(None, 0, "room of 300, acknowledged", 4),
+    "room-away": fan_out(None, 30, "room of 300, a tenth away", 6),
     "loop": closed_loop,
     "idle": idle,
 }
