@@ -1,8 +1,8 @@
 """A long mixed load: does a relay that runs for a while need more and more?
 
-``python -m benchmarks.soak [MINUTES]`` lets 24 peers come and go, send to those who are here and
-those who are not, live and kept, small and large, and ask who is there.  Each ten seconds it prints
-those who are not, live and kept, small and large, and ask who is there. Each ten seconds it prints
+``python -m benchmarks.soak [MINUTES]`` lets 24 peers come and go, send to those who are here and to
+those who are not, live and kept, small and large, and ask who is there.  Each ten seconds it
+prints the relay's resident memory, descriptors and Deferreds; they should stay where they are.
 """
 
 from __future__ import annotations
