@@ -67,7 +67,7 @@ def _profile(common: Common) -> dict[str, Any] | None:
 def _show(out: Output, title: str, facts: dict[str, Any]) -> None:
     out.say({}, f"{title}:")
     for key, value in facts.items():
-        if key in ("expires", "started") and isinstance(value, int):
+        if key in ("expires", "started", "certificate_expires") and isinstance(value, int):
             value = moment(value)
         elif isinstance(value, dict):
             value = [f"{name} {shown(one)}" for name, one in value.items()]
