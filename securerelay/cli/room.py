@@ -157,6 +157,21 @@ def change(
     _run(common, access, "change", room=room, join=join, post=post, owner=owner, version=version)
 
 
+@command.command(cls=Verb, data=True)
+@room_argument
+@click.argument("peer", callback=lambda context, option, value: names.check_peer(value))
+@click.pass_obj
+def give(common: Common, room: str, peer: str) -> None:
+    """Give any room to PEER, a member; for the administrator, when the owner is gone for good."""
+    from securerelay.cli.admin import ask as ask_relay
+
+    answer = ask_relay(common.data_folder(), "give", room=room, owner=peer)
+    common.out.say(
+        {"room": answer["room"], "owner": answer["owner"], "version": answer["version"]},
+        "{room} now is {owner}'s",
+    )
+
+
 @command.command(cls=Verb)
 @room_argument
 @access_options

@@ -13,6 +13,7 @@ What the text of the protocol leaves open is decided so:
   whoever does not want to be there leaves.
 * Nobody is in more rooms than :attr:`PeerLimits.rooms`, whoever put him there.
 * The name of a room that was deleted is free again.
+* A room whose owner was revoked stays as it is until the administrator gives it to a member.
 * ``@everyone`` is the relay's: all its peers, and only those whom the operator names may post.
 """
 
@@ -188,6 +189,19 @@ class Rooms:
             after = await self._router.store.room_change(
                 name, join=join, post=post, owner=owner, version=version
             )
+            return self._done(before, after)
+
+    async def give(self, name: str, owner: str) -> RoomRow:
+        """Give a room to one of its members by the administrator's word.
+
+        Raises:
+            Refused: ``unknown`` (the room, or the new owner is no member).
+        """
+        async with self.lock:
+            before = await self._router.store.room(name)
+            if before is None or owner not in before.members:
+                raise Refused("unknown", f"there is no room {name} with a member {owner}")
+            after = await self._router.store.room_change(name, owner=owner)
             return self._done(before, after)
 
     async def join(self, caller: str, name: str, version: int | None) -> RoomRow:

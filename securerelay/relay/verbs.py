@@ -100,6 +100,7 @@ class AdminVerbs:
             "issued": self._issued,
             "revoke": self._revoke,
             "peers": self._peers,
+            "give": self._give,
             "reload": self._reload,
             "penalties": self._penalties,
         }
@@ -201,6 +202,15 @@ class AdminVerbs:
             raise Refused(refused.code, f"there is no peer {name}") from refused
         self._relay.log.info("peer.revoked", name=name, sessions=sessions)
         return {"name": name, "sessions": sessions}
+
+    async def _give(self, given: dict[str, Any]) -> dict[str, Any]:
+        arguments = Arguments(given)
+        room = names.check_room(arguments.text("room"))
+        owner = names.check_peer(arguments.text("owner"))
+        arguments.end()
+        row = await self._relay.running.router.rooms.give(room, owner)
+        self._relay.log.info("room.given", room=room, owner=owner)
+        return {"room": row.name, "owner": row.owner, "version": row.version}
 
     async def _peers(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()

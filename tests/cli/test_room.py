@@ -14,7 +14,7 @@ from securerelay.cli.messages import say_message, tell_missed
 from securerelay.client import Message
 from securerelay.client.calls import Event, Events
 from securerelay.errors import Refused
-from tests.cli.conftest import Run
+from tests.cli.conftest import FakeRelay, Run
 from tests.cli.people import Office, Peer, Record
 
 TEAM = {
@@ -121,6 +121,12 @@ def test_a_refusal_is_told_in_the_words_of_the_relay_but_harmless(run: Run, clie
     assert run("room", "join", "@team", "--json").status == 5
     client.answers = [Refused("too-many", "the room is full")]
     assert run("room", "join", "@team").status == 8
+
+
+def test_the_administrator_gives_a_room_away(run: Run, relay: FakeRelay):
+    relay.answers["give"] = {"room": "@team", "owner": "bob", "version": 4}
+    assert run("room", "give", "team", "bob").out == "@team now is bob's\n"
+    assert relay.requests == [{"verb": "give", "room": "@team", "owner": "bob"}]
 
 
 @pytest.mark.parametrize("words", [("show", "@Team"), ("add", "@team", "Bob"), ("add", "@team")])

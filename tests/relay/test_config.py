@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from securerelay.errors import ConfigError
-from securerelay.relay.config import Config, Limits, default_data_folder, load
+from securerelay.relay.config import Config, Limits, RoomRules, default_data_folder, load
 
 
 def write(folder: Path, text: str) -> Path:
@@ -119,6 +119,8 @@ def test_one_peer_can_have_its_own_limits(tmp_path: Path) -> None:
         ("[peers.alice]\nsession = 1", "2: peers.alice.session: unknown key (did you mean s"),
         ('[policy]\ninvite = "alice"', "2: policy.invite: must be a list of peers' names"),
         ('[policy]\ninvite = ["Al ice"]', 'for everyone, not "Al ice"'),
+        ('[policy.see]\n"*" = ["@team"]', "policy.see: must be a table such as"),
+        ("[rooms]\neveryone = true", "2: rooms.everyone: must be a list of peers' names"),
         ("[policy]\nsend = []", "2: policy.send: must be a table such as"),
         ('[policy.send]\nBob = ["alice"]', "policy.send: must be a table such as"),
         ('[tls]\nnames = ["*.example"]', "2: tls.names: must be a list of host names"),
@@ -173,6 +175,14 @@ def test_a_missing_file_and_one_that_is_no_text_are_told(tmp_path: Path) -> None
     path.write_bytes(b"\n\xff = 1")
     with pytest.raises(ConfigError, match=r"relay\.toml:2: not UTF-8 text"):
         load(path)
+
+
+def test_rooms_are_among_those_to_whom_a_peer_may_send(tmp_path: Path) -> None:
+    text = '[policy.send]\n"*" = ["bob", "@team"]\n[rooms]\neveryone = ["alice"]\nmembers = 10'
+    config = load(write(tmp_path, text))
+    allowed = [config.policy.may_send("alice", to) for to in ("bob", "@team", "team", "@other")]
+    assert allowed == [True, True, False, False]
+    assert config.rooms == RoomRules(everyone=frozenset({"alice"}), members=10)
 
 
 def test_the_policy_asks_for_a_peers_own_entry_first(tmp_path: Path) -> None:

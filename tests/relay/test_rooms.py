@@ -8,6 +8,7 @@ import typing
 import pytest
 from twisted.internet.defer import Deferred
 
+from securerelay.errors import Refused
 from securerelay.relay.config import Config, PeerLimits, Policy, RoomRules
 from tests.relay.world import Guest, World, done
 
@@ -208,6 +209,20 @@ def test_a_revoked_peer_is_in_no_room_and_its_members_hear_of_it(world: World) -
     assert carol.bodies() == [b"before", b"after"]
     assert told(carol)[0]["left"] == ["bob"]
     assert alice.call("room.members", room="@team")[1]["members"] == ["alice", "carol"]
+
+
+def test_a_room_whose_owner_is_gone_is_given_to_a_member(world: World) -> None:
+    made(world, "bob")
+    bob = world.join("bob")
+    done(Deferred.fromCoroutine(world.router.revoke("alice")))
+    assert bob.call("room.change", room="@team", post="owner")[0] == "not-permitted"
+    for room, name in (("@team", "carol"), ("@none", "bob")):
+        with pytest.raises(Refused, match="unknown"):
+            done(Deferred.fromCoroutine(world.router.rooms.give(room, name)))
+    done(Deferred.fromCoroutine(world.router.rooms.give("@team", "bob")))
+    world.run()
+    assert told(bob)[-1]["owner"] == "bob"
+    assert bob.call("room.change", room="@team", post="owner")[0] == "ok"
 
 
 def test_what_the_parameters_may_not_be_is_refused(world: World) -> None:

@@ -123,6 +123,12 @@ def test_a_revoked_peer_is_revoked_for_ever(relay: Relay) -> None:
     assert (answer["code"], answer["message"]) == ("unknown", "there is no peer bob")
 
 
+def test_a_room_is_given_to_a_member_and_to_nobody_else(relay: Relay) -> None:
+    answer = relay.ask("give", room="@team", owner="bob")
+    assert answer["code"] == "unknown"
+    assert relay.ask("give", room="team", owner="bob")["code"] == "refused"
+
+
 def test_nobody_is_connected_at_first(relay: Relay) -> None:
     assert relay.ask("peers") == {"ok": True, "peers": []}
 
