@@ -6,17 +6,16 @@ it goes to disk, and from then on that number never means anything else; so has 
 front of it.  It is written to the relay once the disk has it, and stays here until the relay's
 verdict, across any number of connections.
 
-``first .. cursor-1`` was written in this connection and is unanswered; ``cursor .. last`` was
-written before and has to be written again; behind that waits what was never written.
+``first .. cursor-1`` was written in this connection and is unanswered, ``cursor .. last`` before it
+and has to be written again; behind that waits what was never written.
 
-What has no verdict when the relay forgets the stream may have arrived, and is not sent again:
-its sender is told ``unconfirmed``.
+What has no verdict when the relay forgets the stream may have arrived: it is not sent again; its
+sender is told ``unconfirmed``.
 """
 
 from __future__ import annotations
 
 import base64
-import itertools
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -75,9 +74,8 @@ class Outbox:
     def _new_stream(self) -> None:
         self.stream = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=")
         self._first = self._cursor = 1
-        self._last = self._numbered = 0
+        self._last = self._numbered = self._uncertain = 0
         self._stored_to = self._cleared = self._clearing = 0
-        self._uncertain = 0
         self._opened = self._renewing = False
         self._pace = Pace(self._jitter)
 
@@ -107,10 +105,12 @@ class Outbox:
 
     def _number(self) -> None:
         """Give all that waits its number."""
-        new = list(itertools.takewhile(lambda entry: not entry.seq, reversed(self._waiting)))
-        for entry in reversed(new):
+        at = len(self._waiting)
+        while at and not self._waiting[at - 1].seq:
+            at -= 1
+        for later in range(at, len(self._waiting)):
             self._numbered += 1
-            entry.seq = self._numbered
+            self._waiting[later].seq = self._numbered
 
     def withdraw(self, entry: Entry) -> Fate:
         """Stop waiting for a message, and take it back if only memory has it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 QUEUED, ACCEPTED, DELIVERED, EXPIRED, REFUSED = range(5)
 STATES = ("queued", "accepted", "delivered", "expired", "refused")
@@ -18,9 +19,8 @@ had answered; to send it again is left to its sender.
 NOT_STORED = "not-stored"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to journal, or one read from the journal.
+class Outgoing(NamedTuple):
+    """A message to journal, or one read from the journal; many are made, so it is a tuple.
 
     Attributes:
         seq: its number in its stream.

