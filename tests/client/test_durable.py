@@ -320,6 +320,35 @@ def test_a_message_with_a_key_that_a_dead_program_began_is_finished(durable: Wor
     assert bodies(durable) == [b"x"]
 
 
+def test_a_running_client_keeps_trying_to_send_a_message_with_a_key(durable: World):
+    durable.network.factory = None
+    durable.client.startService()
+    waiting = once(durable, "order 7")
+    durable.run(5)
+    assert not waiting.called
+    durable.network.factory = durable.relay.factory()
+    assert isinstance(durable.after(waiting, 10), Sent)
+
+
+def test_a_client_that_does_not_run_says_at_once_that_the_relay_is_away(durable: World):
+    durable.network.factory = None
+    assert isinstance(durable.after(once(durable, "order 7"), 1), ConnectError)
+    assert states(durable) == ["queued"]
+
+
+def test_waiting_for_delivery_with_a_key_asks_for_the_receipt_that_is_missing(durable: World):
+    durable.start()
+    durable.relay.mute_receipts = True
+    accepted = durable.after(once(durable, "order 7"), 1)
+    assert isinstance(accepted, Sent)
+    assert accepted.delivered is None
+    durable.relay.receipts = {accepted.stream.encode(): [(1, b"alice", 77_000)]}
+    delivered = durable.after(once(durable, "order 7", wait="delivered"), 1)
+    assert isinstance(delivered, Sent)
+    assert delivered.delivered == 77_000
+    assert bodies(durable) == [b"x"]
+
+
 def test_a_refused_key_stays_refused(durable: World):
     durable.start()
     durable.relay.verdict = lambda seq, to: b"unknown"
