@@ -6,12 +6,15 @@ import json
 import selectors
 import time
 from collections import defaultdict
+from pathlib import Path
 
 from benchmarks.daemon import Daemon
 from benchmarks.peer import Peer
 from securerelay.protocol import messages
 from securerelay.protocol.connection import Credential
-from tests.end_to_end.daemon import PATIENCE
+from tests.end_to_end.daemon import PATIENCE, running
+from tests.end_to_end.people import enrol
+from tests.relay.folders import copy_folder
 
 SIZE, AWAY, SENDERS, EACH = 300, 30, 3, 30
 ROOM = b"@all-hands"
@@ -144,3 +147,20 @@ def test_everybody_in_a_room_of_300_gets_everything_once_and_in_order() -> None:
             assert {name: seqs for name, seqs in member.got.items() if seqs} == expected
         steady = [*here[:SENDERS], *here[SENDERS + 10 :], *away]
         assert sum(member.twice for member in steady) == 0
+
+
+def test_people_make_a_room_talk_in_it_and_see_who_wrote_where(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text('listen = ["tcp:0:interface=127.0.0.1"]\n')
+    made = copy_folder(tmp_path / "made")
+    with running(tmp_path, "--config", tmp_path / "relay.toml", like=made) as relay:
+        alice, bob = (
+            enrol(relay.data, tmp_path, name, "--key-bits", "2048") for name in ("alice", "bob")
+        )
+        (room,) = alice.must("room", "create", "@team", "bob", "--json").records
+        assert (room["owner"], room["count"]) == ("alice", 2)
+        assert alice.must("send", "@team", "lunch?").out == "accepted by the relay\n"
+        assert bob.must("listen", "--count", "1").out.endswith(" alice in @team: lunch?\n")
+        assert bob.must("room", "members", "team").out == "alice (owner)\nbob\n"
+        assert bob.run("room", "add", "@team", "bob", "--json").error == "not-permitted"
+        assert bob.must("room", "leave", "@team").status == 0
+        assert bob.run("send", "@team", "hello?").status == 5
