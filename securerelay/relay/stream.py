@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from securerelay.relay.peer import Peer
     from securerelay.relay.session import Session
 
+_NOTHING_YET = 1 << 63
+"""How far a session was told of verdicts when its stream is not open yet: no OK is beyond."""
+
 _Said = tuple[int, bytes, "int | None", bool, bytes]
 
 
@@ -108,6 +111,8 @@ class Stream:
         # The store will count what has a verdict as consumed, whether it ever saw it or not.
         self._handed = max(self._handed, answered)
         self._kept = max(self._kept, answered)
+        # No verdict before those that were missed, or an OK would speak for what was refused.
+        self.told = _NOTHING_YET
         self._waiting = deque()
 
     def opened(self, row: StreamRow, answered: int) -> None:
@@ -122,7 +127,7 @@ class Stream:
         for seq in [seq for seq in self.refusals if seq <= answered]:
             del self.refusals[seq]
         session.write(messages.stream(self.id, self.entered))
-        for seq, code in self.refusals.items():
+        for seq, code in sorted(self.refusals.items()):
             session.write(messages.no(seq, code))
         self.told = answered
         if self.ok > answered:
@@ -218,7 +223,7 @@ class Stream:
             self.session.slow_down()
 
     def _not_now(self, seq: int, code: bytes) -> None:
-        if self.session is not None:
+        if self.session is not None and self.told != _NOTHING_YET:
             self.session.write(messages.no(seq, code))
 
     def refuse(self, seq: int, code: bytes) -> None:
