@@ -194,7 +194,7 @@ class Link:
         Args:
             reason: a word of ``[a-z0-9-]``, at most 32.
         """
-        if self._end is not None or self._closing:
+        if self._closing:
             return
         if self._sealer is None:
             self._finish(End(reason, "before the handshake ended", True, False))
@@ -210,8 +210,6 @@ class Link:
             detail: for our own log.
             error: what went wrong on our side, if anything.
         """
-        if self._end is not None:
-            return
         if self._sealer is not None and not self._closing:
             self._host.write(
                 self._sealer.seal(Kind.ALERT, code.encode("ascii"), self._least_size())

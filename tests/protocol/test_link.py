@@ -126,7 +126,11 @@ def test_closes_that_cross_are_orderly_at_both_ends() -> None:
     ends.client.connection.close("one")
     ends.relay.connection.close("two")
     ends.client.connection.close("never twice")
-    ends.pump()
+    to_relay, to_client = ends.to_relay(), ends.to_client()
+    assert len(to_relay) == len(to_client) == 274  # one record
+    ends.relay.connection.receive(to_relay)
+    ends.client.connection.receive(to_client)
+    assert ends.to_relay() == ends.to_client() == b""
     assert how(ends.relay) == [("one", True, False)]
     assert how(ends.client) == [("two", True, False)]
 
