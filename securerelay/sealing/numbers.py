@@ -87,6 +87,8 @@ class Ledger:
     def _advance(self, to: int, there: frozenset[int]) -> tuple[Ledger, Arrival]:
         """Go on to an index; those before it are missing unless they are there."""
         start = self.highest + 1
+        if to == start and to in there:  # the usual case, whatever is missing from before
+            return replace(self._without(there), highest=to), Arrival()
         gap = to + 1 - start - sum(start <= one <= to for one in there)
         known = max(start, to + 1 - MOST_MISSING - len(there))
         missing = (
@@ -100,8 +102,9 @@ class Ledger:
         return Ledger(to, kept, forgotten), Arrival(missing=gap)
 
     def _without(self, indices: Iterable[int]) -> Ledger:
-        gone = frozenset(indices)
-        if gone.isdisjoint(self.missing):
+        # Most often none is that low, and what is missing need not be looked through.
+        gone = frozenset(one for one in indices if one <= self.highest)
+        if not gone or gone.isdisjoint(self.missing):
             return self
         return replace(self, missing=tuple(one for one in self.missing if one not in gone))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securerelay.crypto.merkle import (
@@ -97,6 +97,7 @@ def test_every_tree_is_proven_to_begin_with_every_smaller_one(second: int) -> No
             assert not verify_consistency(first, second, ROOTS[first], ROOTS[second], [])
 
 
+@settings(deadline=None)
 @given(st.integers(1, COUNT - 1), st.data())
 def test_a_tree_with_another_past_is_never_consistent(first: int, data: st.DataObject) -> None:
     second = data.draw(st.integers(first + 1, COUNT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securerelay.errors import RemoteError
@@ -108,6 +108,7 @@ def test_our_own_mistakes_are_not_written() -> None:
     assert SIGNED.write({1: b"ab"}) == encode_item(1, b"ab")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_what_is_read_is_written_the_same_way(data: bytes) -> None:
     for form in (FORM, SIGNED):

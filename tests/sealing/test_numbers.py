@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securerelay.sealing.numbers import Arrival, Course, Head, Ledger, heads, is_double, settles
@@ -83,6 +83,7 @@ def test_a_gap_without_end_costs_little_and_is_counted_right() -> None:
         ledger.arrive(2**63 - 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["arrive", "settle", "told"]), st.integers(1, 40)), max_size=60
@@ -105,6 +106,7 @@ def test_the_account_agrees_with_one_kept_by_hand(events: list[tuple[str, int]])
         assert arrival == Arrival(len(after - before), index in before and what != "told")
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=40))
 def test_however_much_is_missing_no_index_that_came_is_taken_twice(indices: list[int]) -> None:
     ledger, came = Ledger(), set()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securerelay.crypto import contexts
@@ -170,6 +170,7 @@ def test_our_own_mistakes_are_not_sealed(changes: dict[str, Any]) -> None:
         written(replace(FULL, **changes))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1_100_000))
 def test_padding_follows_padme_and_never_falls_below_256(size: int) -> None:
     padded = padded_size(size)
@@ -190,6 +191,7 @@ def test_padding_of_some_lengths(size: int, padded: int) -> None:
     assert padded_size(size) == padded
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000))
 def test_every_length_is_padded_to_what_its_own_check_allows(size: int) -> None:
     content = message(body=bytes(size))
