@@ -67,6 +67,7 @@ class Stream:
         "_handed",
         "_kept",
         "_loaded",
+        "_refusing",
         "_waiting",
         "entered",
         "flight",
@@ -92,7 +93,7 @@ class Stream:
         self.refusals: dict[int, bytes] = {}
         self.routes: dict[bytes, Route] = {}
         self._handed = self._kept = 0
-        self._loaded = False
+        self._loaded = self._refusing = False
         self._waiting: deque[_Said] | None = deque()
 
     # --- opening and closing ---
@@ -133,6 +134,7 @@ class Stream:
         if self.ok > answered:
             session.mark()
         self.tell(row.receipts)
+        session.hold_stream(self._refusing)
         self.go_on()
 
     def left(self) -> None:
@@ -227,10 +229,19 @@ class Stream:
             self.session.write(messages.no(seq, code))
 
     def refuse(self, seq: int, code: bytes) -> None:
-        """Refuse a message for good; the seq is consumed."""
+        """Refuse a message for good; the seq is consumed.
+
+        What comes behind waits until the store remembers that.  If a crash could still undo the
+        refusal, the message would be taken when it is sent again, and overtaken by then.
+        """
         self.entered = seq
         refusal = Refusal(self, seq, code, self.peer.router.now())
         self.flight.append(refusal)
+        self._refusing = True
+        if self._waiting is None:
+            self._waiting = deque()
+        if self.session is not None:
+            self.session.hold_stream(True)
         self.peer.router.journal.add(refusal, patient=False)
 
     # --- names ---
@@ -260,7 +271,9 @@ class Stream:
         self.go_on()
 
     def go_on(self) -> None:
-        """Take what waited, in order."""
+        """Take what waited, in order, unless a refusal is still on its way to the store."""
+        if self._refusing or self.told == _NOTHING_YET:
+            return
         waiting, self._waiting = self._waiting, None
         while waiting:
             self.send(*waiting.popleft())
@@ -310,6 +323,12 @@ class Stream:
         """The store remembers a refusal: now it can be told."""
         self.refusals[seq] = code
         self._not_now(seq, code)
+        self._refused()
+
+    def _refused(self) -> None:
+        if self._refusing:
+            self._refusing = False
+            self.go_on()
 
     def not_kept(self) -> None:
         """The store did not take something that needs it no more; it does not know that seq."""
@@ -332,6 +351,7 @@ class Stream:
                 entry.withdrawn()
         if self.session is None:
             self._rest()
+        self._refused()
 
     # --- receipts ---
 
