@@ -217,6 +217,9 @@ class RelayProtocol(Host):
 
     def ended(self, end: End) -> None:
         """See :class:`~securerelay.relay.host.Host`; what comes while we linger is thrown away."""
+        if end.error is not None:  # a fault of our own, which ends this connection alone
+            failure = Failure(end.error)
+            self.context.log.failure("connection.failed", failure, source=self.source)
         self._finish(end.code, end.detail, end.orderly)
         if self.transport is not None:
             self._timer = self.context.reactor.callLater(LINGER, self._cut)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 
 import pytest
@@ -336,3 +337,18 @@ def test_the_end_waits_for_what_was_written_and_then_half_closes(
     assert not transport.aborted
     wire.context.reactor.advance(LINGER)
     assert transport.aborted
+
+
+def test_a_fault_of_our_own_ends_one_connection_and_is_logged_with_its_place() -> None:
+    world = World()
+    guest = world.join("alice")
+    assert guest.wire.session is not None
+
+    def broken(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    guest.wire._decoder = types.SimpleNamespace(feed=broken)
+    guest.say(messages.ping(b"1"))
+    world.run()
+    assert guest.end == "internal"
+    assert world.told.names().count("connection.failed") == 1
