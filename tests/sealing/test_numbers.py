@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from securerelay.sealing.numbers import Arrival, Course, Head, Ledger, heads, is_double, settles
 from securerelay.sealing.plaintext import Place
 from securerelay.sealing.verdicts import Rejected, Verdict
 from tests.sealing.world import DAY, MS, STREAM, message, refused
+
+# How fast this machine is at the moment is not what is tested.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def arrived(*indices: int) -> Ledger:
@@ -83,7 +86,7 @@ def test_a_gap_without_end_costs_little_and_is_counted_right() -> None:
         ledger.arrive(2**63 - 1)
 
 
-@settings(deadline=None)
+@PATIENT
 @given(
     st.lists(
         st.tuples(st.sampled_from(["arrive", "settle", "told"]), st.integers(1, 40)), max_size=60
@@ -106,7 +109,7 @@ def test_the_account_agrees_with_one_kept_by_hand(events: list[tuple[str, int]])
         assert arrival == Arrival(len(after - before), index in before and what != "told")
 
 
-@settings(deadline=None)
+@PATIENT
 @given(st.lists(st.integers(1, 20_000), min_size=1, max_size=40))
 def test_however_much_is_missing_no_index_that_came_is_taken_twice(indices: list[int]) -> None:
     ledger, came = Ledger(), set()
