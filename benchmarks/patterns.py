@@ -112,9 +112,9 @@ class Receiver:
 
 
 def _peers(daemon: Daemon, count: int) -> list[Peer]:
+    enrolled = list(daemon.peers(count))  # all before any connects: who is silent for long is cut
     return [
-        Peer(daemon.port, daemon.relay_id, credential).handshake()
-        for _, credential in daemon.peers(count)
+        Peer(daemon.port, daemon.relay_id, credential).handshake() for _, credential in enrolled
     ]
 
 
