@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -128,9 +130,10 @@ class Load:
             )
         self.nursery.kill(self.relay)
 
-    def _come_and_go(self) -> None:
-        """Have one guest more enrol, or one less be here."""
-        if self.random.random() < 0.5 and len(self.newcomers) < 200:
+    def _come_and_go(self, enrol: bool, revoke: bool) -> None:
+        """Have one guest more enrol, or one less be here, perhaps or certainly."""
+        active = [victim for victim in self.victims if not victim.barred]
+        if enrol or (len(active) < 6 and self.random.random() < 0.5):
             self.guests += 1
             self.invite(f"guest{self.guests}-{self.random.randrange(1000)}")
         for newcomer in self.newcomers:
@@ -138,8 +141,7 @@ class Load:
                 name = newcomer.invitation.name
                 if name not in NAMES and all(victim.name != name for victim in self.victims):
                     self.victims.append(Peer(self.scene, name, newcomer.credential))
-        active = [victim for victim in self.victims if not victim.barred]
-        if active and self.random.random() < 0.5:
+        if active and (revoke or self.random.random() < 0.5):
             name = self.random.choice(active).name
             answer = self.admin("revoke", name=name)
             if answer is not None and answer["ok"]:
@@ -154,12 +156,21 @@ class Load:
         for peer in self.peers + self.victims:
             peer.step()
 
-    def cycle(self, failpoint: str = "", seconds: float = 0.2) -> bool:
+    def cycle(
+        self,
+        failpoint: str = "",
+        seconds: float = 0.2,
+        *,
+        gently: bool = False,
+        reload: bool = False,
+    ) -> bool:
         """Start the relay, load it, and kill it.
 
         Args:
             failpoint: where it dies, ``name:count``, or :data:`CHECKPOINT`; empty for anywhere.
             seconds: from its first session until it is killed, or how long a failpoint may take.
+            gently: it is asked to end, not killed.
+            reload: it is told to read its configuration again, over and over.
 
         Returns:
             True if it died at the failpoint.
@@ -174,12 +185,18 @@ class Load:
             if not served and any(peer.in_session for peer in self.peers):
                 served = True
                 end = time.monotonic() + seconds
-                self._come_and_go()
+                self._come_and_go("enrolment" in failpoint, "revocation" in failpoint)
+            if reload and served and self.random.random() < 0.2:
+                os.kill(self.relay, signal.SIGHUP)
             if failpoint or not served:
                 died = self.nursery.ended(self.relay) is not None
         assert served or (died and failpoint), "the relay does not serve"
         assert time.monotonic() < deadline, "the relay does not serve"
-        self.nursery.kill(self.relay)
+        if gently and not died:
+            assert self.nursery.stop(self.relay, self._turn) in (0, -15)
+            assert "relay.cut" not in self.log.rpartition("relay.ready")[2], "somebody did not end"
+        else:
+            self.nursery.kill(self.relay)
         self.progress = sum(peer.delivered for peer in self.peers) - delivered
         return died
 
@@ -194,7 +211,7 @@ class Load:
         while not all(one.done for one in waiting):
             assert time.monotonic() < deadline, self._stuck()
             self._turn()
-        assert self.nursery.stop(self.relay) in (0, -15)
+        assert self.nursery.stop(self.relay, self._turn) in (0, -15)
         for one in waiting:
             one.hang_up()
             one.record.close()

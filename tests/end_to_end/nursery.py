@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,21 @@ class Nursery:
         """Kill a relay, and wait until it is gone."""
         self._ask(do="kill", pid=pid)
 
-    def stop(self, pid: int) -> int:
-        """Ask a relay to end, and return how it did."""
+    def stop(self, pid: int, turn: Callable[[], None] = lambda: time.sleep(0.02)) -> int:
+        """Ask a relay to end.
+
+        Args:
+            pid: which one.
+            turn: called until it has, so that its peers can do their part.
+
+        Returns:
+            How it ended.
+        """
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
         while (status := self.ended(pid)) is None:
             assert time.monotonic() < deadline, "the relay does not end"
-            time.sleep(0.02)
+            turn()
         return status
 
     def close(self) -> None:
@@ -102,7 +111,12 @@ def _child(request: dict[str, Any], run: Any) -> None:
     os.chdir(request["folder"])
     failpoints.arm(request["failpoint"])
     sys.argv = ["twistd", "-n", "--pidfile=", "securerelay", *request["options"]]
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            os.write(2, f"{end.code}\n".encode())
+        raise
 
 
 def _watch(pid: int, path: bytes) -> None:

@@ -18,6 +18,16 @@ LIFE = 0.25
 SLOW = {"expiry-committed"}
 """Expiry is looked for every ten seconds, too long to wait for here."""
 
+OFTEN = {
+    "before-commit",
+    "after-commit",
+    "after-commit-before-ok",
+    "after-delivery-before-ack",
+    "stream-opened",
+    "tickets-kept",
+}
+"""Places that are passed many times in a second of load."""
+
 
 TRIES = 30
 """How often a place is tried that was not reached; guests come and go as chance will have it."""
@@ -54,12 +64,19 @@ def test_killed_two_hundred_times_it_loses_doubles_and_swaps_nothing(load: Load)
     ), "nobody resumed a session"
 
 
+def test_ended_and_reloaded_under_load_it_loses_doubles_and_swaps_nothing(load: Load) -> None:
+    for _ in range(8):
+        load.cycle(seconds=load.random.uniform(0.1, LIFE), gently=True, reload=True)
+    seen = judge(load)
+    assert seen["ok"] > 100, "hardly anything was sent"
+
+
 def test_killed_at_each_named_place_it_loses_doubles_and_swaps_nothing(load: Load) -> None:
     places = [*sorted(set(failpoints.PLACES) - SLOW), CHECKPOINT]
     died = dict.fromkeys(places, 0)
     for round_ in range(4):
         for place in places:
-            count = load.random.randrange(1, 3 + 5 * round_)
+            count = load.random.randrange(1, 3 + 5 * round_) if place in OFTEN else 1
             setting = place if place == CHECKPOINT else f"{place}:{count}"
             died[place] += load.cycle(setting, seconds=1.5)
     for place in places:  # where chance has not led yet
