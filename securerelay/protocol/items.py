@@ -140,7 +140,7 @@ class Form:
                 break
             value = position + HEADER
             end = value + int.from_bytes(data[position + 1 : value], "big")
-            if value > length or end > length:
+            if end > length:
                 raise _bad(f"item {kind:02x} is cut off")
             if kind <= previous:
                 raise _bad(f"item {kind:02x} after {previous:02x}")
@@ -169,7 +169,7 @@ class Form:
 
 def _check_padding(data: bytes, position: int) -> None:
     size = len(data) - position - HEADER
-    if size < 0 or int.from_bytes(data[position + 1 : position + HEADER], "big") != size:
+    if int.from_bytes(data[position + 1 : position + HEADER], "big") != size:
         raise _bad("padding does not end where it says")
     if data.count(0, position + HEADER) != size:
         raise _bad("padding is not zeros")

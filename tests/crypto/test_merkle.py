@@ -62,8 +62,9 @@ def test_a_frontier_has_the_roots_of_the_tree_and_goes_on_from_what_was_kept() -
         frontier = Frontier(len(frontier), frontier.peaks)
         frontier.append(leaf)
     assert (len(frontier), frontier.root()) == (COUNT, ROOTS[COUNT])
-    with pytest.raises(ValueError, match="2 peaks"):
-        Frontier(4, LEAVES[:2])
+    for wrong, peaks in ((4, 2), (-1, 1)):
+        with pytest.raises(ValueError, match=f"{peaks} peaks"):
+            Frontier(wrong, LEAVES[:peaks])
 
 
 @pytest.mark.parametrize("size", range(1, COUNT + 1))

@@ -86,18 +86,30 @@ def test_a_member_cannot_write_in_anothers_name() -> None:
         opened(header + AESGCM(derived[:32]).encrypt(derived[32:], plain, info))
 
 
+def made_by(who: Person, version: int = 1) -> bytes:
+    """Return what a member writes in its own name, but under the key that alice gave it."""
+    header = RoomHeader(who.identity.sender_id, KEY.id, version, SALT).encode()
+    info = roommessage.binding(header, KEY)
+    plain = plaintext.write(SAID, who.author, contexts.E2E_ROOM_MESSAGE, info)
+    derived = primitives.hkdf256(KEY.secret, SALT, info, 44)
+    return header + AESGCM(derived[:32]).encrypt(derived[32:], plain, info)
+
+
 def test_a_message_under_another_members_key_is_refused() -> None:
-    """Bob writes as himself, but under the key that alice gave him."""
-    posed = replace(KEY, sender=bob().fp)
-    body = roommessage.seal(SAID, bob().author, posed, SALT)
+    """Cipher and signature are right; the key is just not the one that bob gave us."""
+    assert opened(made_by(alice())) == SAID
     with refused(Verdict.ALTERED):
-        opened(body, delivery(sender="bob", to="@team"), pinned=bob())
+        opened(made_by(bob()), delivery(sender="bob", to="@team"), pinned=bob())
+
+
+def test_a_message_that_does_not_open_is_altered() -> None:
+    with refused(Verdict.ALTERED):
+        opened(BODY[:-1] + bytes((BODY[-1] ^ 1,)))
 
 
 def test_a_message_that_names_another_version_than_its_key_has_is_refused() -> None:
-    body = roommessage.seal(SAID, alice().author, replace(KEY, version=2), SALT)
     with refused(Verdict.ALTERED):
-        opened(body)
+        opened(made_by(alice(), version=2))
 
 
 @pytest.mark.parametrize("changes", [{"stream": bytes(16)}, {"seq": 8}, {"to": "@club"}])
