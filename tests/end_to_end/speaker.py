@@ -80,7 +80,10 @@ class Speaker:
     def receive(self) -> None:
         """Take what comes, waiting for something."""
         assert self.end is None, f"the relay ended it: {self.end}"
-        data = self.socket.recv(1 << 18)
+        try:
+            data = self.socket.recv(1 << 18)
+        except ConnectionResetError:
+            data = b""
         if data:
             self.connection.receive(data)
         else:
