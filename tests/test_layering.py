@@ -30,7 +30,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "relay": {"crypto", "protocol", "identity", "store", "files", "failpoints"},
     "client": {"crypto", "protocol", "identity", "sealing", "files"},
     "channel": {"crypto", "protocol", "identity", "files"},
-    "cli": {"crypto", "protocol", "identity", "client", "channel", "files", "relay.config"},
+    "cli": {
+        "crypto",
+        "protocol",
+        "identity",
+        "sealing",
+        "client",
+        "channel",
+        "files",
+        "relay.config",
+    },
     "tap": {"relay"},
 }
 
