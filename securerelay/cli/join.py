@@ -18,8 +18,6 @@ from securerelay.cli.profiles import groups_option
 from securerelay.errors import ConnectError, SecureRelayError, TimedOut
 from securerelay.identity import profiles
 
-TIMEOUT = 120.0
-"""Seconds to make a key and have it certified, on a slow machine and with attempts that fail."""
 LONGEST = 4096
 """Characters of an invitation, and of what may surround it."""
 
@@ -88,12 +86,9 @@ def command(
         key = keyfile.load_key(key_file, secret)
 
     async def work(reactor: Any) -> Profile:
-        from twisted.internet.defer import Deferred
-
         from securerelay.client import enrol
-        from securerelay.client.waiting import within
 
-        joining = enrol(
+        return await enrol(
             parsed,
             folder,
             key=key,
@@ -102,8 +97,6 @@ def command(
             groups=groups or DEFAULT_GROUPS,
             reactor=reactor,
         )
-        late = TimedOut(f"the relay at {parsed.address} did not answer in time")
-        return await within(Deferred.fromCoroutine(joining), TIMEOUT, reactor, lambda: late)
 
     try:
         profile = run(work)

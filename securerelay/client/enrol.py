@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from securerelay.client.peer import Endpoint, endpoints, the_reactor
 from securerelay.client.session import Session
 from securerelay.client.verdicts import JOINING, explain, explain_failure
+from securerelay.client.waiting import within
 from securerelay.client.wire import ClientWire
 from securerelay.crypto import primitives
 from securerelay.crypto.groups import DEFAULT_GROUPS
@@ -31,6 +32,7 @@ from securerelay.errors import (
     ConnectError,
     LocalError,
     SecureRelayError,
+    TimedOut,
 )
 from securerelay.identity import certificates, keyfile, profiles
 from securerelay.identity.invitation import Invitation
@@ -38,6 +40,8 @@ from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import ClientConfig, End, RelayIdentity, Welcome
 from securerelay.protocol.messages import MessageDecoder
 
+TIMEOUT = 120.0
+"""Seconds for all of it, making a key on a slow machine and attempts that fail included."""
 ATTEMPTS = 4
 """Connections that are made when they break before the certificate has come."""
 PAUSE = 1.0
@@ -69,12 +73,13 @@ class Joining:
         self._clock = clock
         self._now = now
         self._ca_spki = b""
+        self.wire = ClientWire(self, clock)
         self.ended: Deferred[End] = Deferred()
         self.problem: SecureRelayError | None = None
 
-    def wire(self) -> ClientWire:
-        """Make the protocol that does it."""
-        return ClientWire(self, self._clock)
+    def protocol(self) -> ClientWire:
+        """Return what does it."""
+        return self.wire
 
     def _today(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(self._now(), datetime.timezone.utc)
@@ -122,7 +127,8 @@ class Joining:
 
     def lost(self, wire: ClientWire, end: End) -> None:
         """The connection is over."""
-        self.ended.callback(end)
+        if not self.ended.called:
+            self.ended.callback(end)
 
 
 async def enrol_at(
@@ -140,10 +146,13 @@ async def enrol_at(
     for attempt in range(ATTEMPTS):
         joining = Joining(profile, suites, groups, clock, now)
         try:
-            await endpoint.connect(Factory.forProtocol(joining.wire))
+            await endpoint.connect(Factory.forProtocol(joining.protocol))
+            end = await joining.ended
+        except CancelledError:
+            joining.wire.abort()
+            raise
         except Exception as error:
             raise explain_failure(error, where) from error
-        end = await joining.ended
         if profile.enrolled:
             return
         problem = joining.problem or explain(end, where, JOINING)
@@ -163,6 +172,7 @@ async def enrol(
     endpoint: Endpoint | None = None,
     suites: tuple[str, ...] = primitives.SUITES,
     groups: tuple[str, ...] = DEFAULT_GROUPS,
+    timeout: float | None = TIMEOUT,
     reactor: typing.Any = None,
 ) -> Profile:
     """Join a relay: make a profile with a new key, and have it certified.
@@ -179,6 +189,7 @@ async def enrol(
         endpoint: where to connect, instead of the address in the invitation.
         suites: permitted AEADs by preference.
         groups: permitted key-exchange groups by preference.
+        timeout: seconds for all of it; None for as long as it takes.
         reactor: the reactor; Twisted's own unless told otherwise.
 
     Returns:
@@ -188,6 +199,7 @@ async def enrol(
         InvitationError: the line is mistyped or has expired.
         ProfileError: the folder holds another profile.
         ConnectError: no relay answers.
+        TimedOut: it took too long.
         AuthenticationFailed: what answers is not the relay of the invitation, or does not know the
             invitation.
         Refused: ``token-used``, ``expired``.
@@ -202,7 +214,11 @@ async def enrol(
     def prepare() -> Profile:
         return Profile.join(path, invitation, key=key, bits=bits, passphrase=passphrase)
 
-    joined = await deferToThreadPool(reactor, reactor.getThreadPool(), prepare)
-    where, way = endpoints(joined.addresses, endpoint, reactor)[0]
-    await enrol_at(joined, where, way, reactor, suites=suites, groups=groups)
-    return joined
+    async def joining() -> Profile:
+        joined = await deferToThreadPool(reactor, reactor.getThreadPool(), prepare)
+        where, way = endpoints(joined.addresses, endpoint, reactor)[0]
+        await enrol_at(joined, where, way, reactor, suites=suites, groups=groups)
+        return joined
+
+    late = TimedOut(f"the relay at {invitation.address} did not answer in time")
+    return await within(Deferred.fromCoroutine(joining()), timeout, reactor, lambda: late)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from twisted.internet import error
@@ -103,4 +104,7 @@ def explain_failure(problem: BaseException | None, where: str) -> SecureRelayErr
         return ConnectError(f"the relay's address {where} cannot be found")
     if isinstance(problem, (error.TimeoutError, error.ConnectingCancelledError)):
         return ConnectError(f"the relay at {where} did not answer in time")
+    if isinstance(problem, error.ConnectError) and problem.osError:
+        # Twisted's own sentence says once more that it could not connect.
+        return ConnectError(f"no relay answers at {where}: {os.strerror(problem.osError).lower()}")
     return ConnectError(f"cannot connect to the relay at {where}: {problem}")

@@ -185,17 +185,24 @@ class ClientWire(Protocol):
     def _heartbeat(self) -> None:
         self._after(HEARTBEAT, self._heartbeat)
         if self._reading_paused:
+            # What is not read cannot be missed; but the relay must go on hearing of us.
+            self._ping()
             return
         self._silent += 1
         if self._silent > SILENCE:
             self._end = End("timeout", "the relay fell silent", orderly=False, by_peer=False)
             self.abort()
             return
+        if self._silent > 1:
+            self._ping()
         connection = self._speaking()
         if connection is not None:
-            if self._silent > 1:
-                connection.send(messages.ping(base64.urlsafe_b64encode(secrets.token_bytes(6))))
             connection.tick()
+
+    def _ping(self) -> None:
+        connection = self._speaking()
+        if connection is not None:
+            connection.send(messages.ping(base64.urlsafe_b64encode(secrets.token_bytes(6))))
 
     # -- what the connection says (ClientHost)
 

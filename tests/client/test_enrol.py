@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from securerelay.client.enrol import ATTEMPTS, enrol_at
+from securerelay.client.enrol import ATTEMPTS, enrol, enrol_at
 from securerelay.crypto.primitives import spki
-from securerelay.errors import AuthenticationFailed, ConnectError, Refused
+from securerelay.errors import AuthenticationFailed, ConnectError, Refused, TimedOut
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
 from tests.client.relay import OTHER_CA_KEY, PEER_KEY, STRANGER_KEY, Relay, authority, date
@@ -103,6 +103,43 @@ def test_an_expired_invitation_says_so(newcomer):
 def test_nobody_at_the_address_is_a_connection_error(newcomer):
     newcomer.network.factory = None
     assert isinstance(newcomer.join(newcomer.profile()), ConnectError)
+
+
+class Thread:
+    """A pool of threads that does everything at once."""
+
+    def callInThreadWithCallback(self, tell, work, *args, **named):
+        tell(True, work(*args, **named))
+
+
+class Reactor(Clock):
+    def getThreadPool(self):
+        return Thread()
+
+    def callFromThread(self, call, *args):
+        call(*args)
+
+
+def test_a_relay_that_never_answers_is_an_error_in_time_and_leaves_no_connection(newcomer):
+    newcomer.relay.silent = True
+    reactor = Reactor()
+    joining = Deferred.fromCoroutine(
+        enrol(
+            newcomer.invitation,
+            newcomer.folder / "bob",
+            key=rsa_key(index=PEER_KEY),
+            endpoint=newcomer.network,
+            timeout=5,
+            reactor=reactor,
+        )
+    )
+    newcomer.network.run()
+    reactor.advance(5)
+    assert isinstance(outcome(joining), TimedOut)
+    newcomer.network.run()
+    assert newcomer.relay.sessions == []
+    assert not reactor.getDelayedCalls()
+    assert Profile.open(newcomer.folder / "bob").invitation is not None, "to try again"
 
 
 @pytest.mark.parametrize("wrong", ["name", "key", "role", "authority"])

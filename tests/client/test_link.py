@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 
+from twisted.internet.error import getConnectError
 from twisted.internet.protocol import Factory, Protocol
 
 from securerelay.client import Sent
+from securerelay.client.verdicts import explain_failure
 from securerelay.client.wire import HANDSHAKE, HEARTBEAT, SILENCE
 from securerelay.errors import AuthenticationFailed, ConnectError, Refused, RemoteError
 from securerelay.identity.profile import TICKETS, Profile
@@ -226,6 +230,23 @@ def test_a_connection_without_news_is_probed_and_without_an_answer_replaced(conn
     connected.relay.silent = False
     connected.run(20)
     assert len(connected.relay.resumed) == 2
+
+
+def test_a_connection_that_the_application_holds_up_goes_on_showing_the_relay_that_we_are_here(
+    connected,
+):
+    connected.client._session._pressure(True)
+    connected.run(HEARTBEAT * 4)
+    assert len(connected.relay.verbs("ping")) == 4
+    connected.client._session._pressure(False)
+    connected.run(1)
+    assert len(connected.relay.resumed) == 1, "it is still the first session"
+
+
+def test_why_the_network_refused_is_said_once():
+    refused = getConnectError((errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+    said = explain_failure(refused, "relay.example:3000")
+    assert str(said) == "no relay answers at relay.example:3000: connection reset by peer"
 
 
 def test_the_relays_own_probe_is_answered(connected):
