@@ -288,3 +288,47 @@ def told(attack: Callable[[], object]) -> tuple[str, str]:
     except ConnectionError:
         return "end", ""
     raise AssertionError("the relay went on as if nothing were")
+
+
+class HalfWay:
+    """A handshake by hand, up to where C2 belongs.
+
+    Args:
+        siege: the relay.
+        credential: what to show, or what a newcomer has.
+        options: of :class:`independent.ClientHandshake`.
+
+    Attributes:
+        wire: the connection.
+        core: the independent client, which has read S1.
+        s1: the relay's two lines, each without its LF.
+        c2: the honest proof with its LF, not sent.
+    """
+
+    def __init__(
+        self, siege: Siege, credential: sr1.Credential | sr1.Newcomer, **options: Any
+    ) -> None:
+        client = siege.client()
+        self.wire: Any = client.wire
+        self.core = sr1.ClientHandshake(siege.relay_id, credential, **options)
+        self.c1 = self.core.hello()
+        self.wire.sendall(self.c1)
+        self.s1 = (client.read_line(), client.read_line())
+        self.core.server_hello(self.s1[0])
+        self.c2 = self.core.server_auth(self.s1[1])
+
+    def seal(self, items: sr1.Items) -> bytes:
+        """Return a C2 of other items than the honest ones."""
+        return sr1.seal_auth(self.core.suite, self.core.secrets, "c", items, sr1.FULL)
+
+    def seal_plain(self, plain: bytes) -> bytes:
+        """Return a C2 of just these bytes."""
+        return sr1.seal_auth_plain(self.core.suite, self.core.secrets, "c", plain)
+
+    def end(self, *segments: bytes) -> bytes:
+        """Send this and return everything that is said until the relay ends."""
+        with self.wire:
+            with contextlib.suppress(ConnectionError):
+                for segment in segments:
+                    self.wire.sendall(segment)
+            return everything(self.wire)
