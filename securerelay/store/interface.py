@@ -30,10 +30,12 @@ from securerelay.store.rows import (
     LogRow,
     MailboxState,
     PeerRow,
+    Published,
     Receipt,
     Redeemed,
     Refuse,
     Revocation,
+    RoomListRow,
     RoomRow,
     StoredMessage,
     StreamRow,
@@ -43,6 +45,9 @@ from securerelay.store.rows import (
 
 KEPT = 30 * 24 * 3600 * 1000
 """How long used invitations and unused streams are remembered, in milliseconds (SR1 section 5)."""
+
+LISTS_KEPT = 16 * 24 * 3600 * 1000
+"""How long a room's list is kept once another followed it, in milliseconds."""
 
 MAX_REFUSALS = 4096
 """How many refusals a stream remembers (SR1 section 5)."""
@@ -101,6 +106,29 @@ class Directory(Protocol):
 
     def key_log_size(self) -> Deferred[int]:
         """Count the leaves of the key log."""
+
+
+class Bundles(Protocol):
+    """What peers seal with, each peer's last bundle for ever."""
+
+    def publish(
+        self, name: str, number: int, bundle: bytes, certificate_sha256: bytes
+    ) -> Deferred[None]:
+        """Put a peer's bundle in the place of its last.
+
+        Args:
+            name: whose.
+            number: of the bundle, below 2^63.
+            bundle: opaque.
+            certificate_sha256: of the certificate in it.
+
+        Raises:
+            Refused: ``unknown``, ``revoked``, ``old-certificate`` if that is not the peer's current
+                one, ``stale`` if the number is not above the last one's.
+        """
+
+    def published(self, names: Sequence[str]) -> Deferred[dict[str, Published]]:
+        """Find what peers published, also those who ended; names never enrolled are left out."""
 
 
 class Invitations(Protocol):
@@ -232,7 +260,7 @@ class Mailboxes(Protocol):
         """Remove messages whose expiry is not after ``now``, soonest first, at most ``limit``."""
 
     def tidy(self, now: int) -> Deferred[None]:
-        """Forget expired tickets, and invitations and streams of no use for 30 days."""
+        """Forget expired tickets, lists followed long ago, and what was of no use for 30 days."""
 
 
 class Rooms(Protocol):
@@ -269,8 +297,28 @@ class Rooms(Protocol):
             Refused: ``unknown``, or ``room-changed``.
         """
 
+    def room_publish(
+        self, row: RoomListRow, members: Sequence[str], now: int, most: int
+    ) -> Deferred[RoomRow]:
+        """Keep a room's next signed list, and make those its members whom it names.
+
+        Lists that were followed by another :data:`LISTS_KEPT` ago are forgotten.
+
+        Args:
+            row: the list; its version is that of the newest and one.
+            members: whom it names, sorted.
+            now: Unix ms.
+            most: lists that the room may keep.
+
+        Raises:
+            Refused: ``unknown``, ``room-changed`` for any other version, or ``too-many``.
+        """
+
+    def room_list(self, name: str, version: int | None = None) -> Deferred[RoomListRow | None]:
+        """Find a signed list of a room, the newest if no version is given."""
+
     def room_delete(self, name: str, version: int | None = None) -> Deferred[None]:
-        """Remove a room; mail that was sent to it stays.
+        """Remove a room with its lists; mail that was sent to it stays.
 
         Raises:
             Refused: ``unknown``, or ``room-changed``.
@@ -286,7 +334,7 @@ class Rooms(Protocol):
         """List all rooms, or those of a member, sorted."""
 
 
-class Store(Directory, Invitations, Tickets, Mailboxes, Rooms, Protocol):
+class Store(Directory, Bundles, Invitations, Tickets, Mailboxes, Rooms, Protocol):
     """All of it."""
 
     def open(self) -> Deferred[Durability]:

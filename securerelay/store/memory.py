@@ -40,6 +40,7 @@ class MemoryStore(MemoryRooms, MemoryDirectory, MemoryMailboxes):
     @answered
     def tidy(self, now: int) -> None:
         self._tidy_directory(now)
+        self._forget_lists(now)
         self._tidy_mailboxes(now)
 
 

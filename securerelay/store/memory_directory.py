@@ -20,6 +20,7 @@ from securerelay.store.rows import (
     LogKind,
     LogRow,
     PeerRow,
+    Published,
     Redeemed,
     Revocation,
     TicketRow,
@@ -34,6 +35,7 @@ class MemoryDirectory:
         self._peers: dict[str, PeerRow] = {}
         self._certificates: list[CertificateRow] = []
         self._log: list[LogRow] = []
+        self._bundles: dict[str, tuple[int, bytes, bytes]] = {}
         self._invitations: dict[bytes, InvitationRow] = {}
         self._tickets: dict[bytes, TicketRow] = {}
 
@@ -104,6 +106,31 @@ class MemoryDirectory:
     @answered
     def key_log_size(self) -> int:
         return len(self._log)
+
+    @answered
+    def publish(self, name: str, number: int, bundle: bytes, certificate_sha256: bytes) -> None:
+        peer = self._peers.get(name)
+        if peer is None:
+            raise Refused("unknown", name)
+        if peer.state != "active":
+            raise Refused("revoked", name)
+        if peer.certificate.sha256 != certificate_sha256:
+            raise Refused("old-certificate", name)
+        if name in self._bundles and number <= self._bundles[name][0]:
+            raise Refused("stale", name)
+        self._bundles[name] = number, bundle, certificate_sha256
+
+    @answered
+    def published(self, names: Sequence[str]) -> dict[str, Published]:
+        return {name: self._published(name) for name in names if name in self._peers}
+
+    def _published(self, name: str) -> Published:
+        state = self._peers[name].state
+        if name not in self._bundles:
+            return Published(name, state)
+        number, bundle, certificate = self._bundles[name]
+        leaf = next(row for row in self._log if row.certificate_sha256 == certificate)
+        return Published(name, state, number, bundle, leaf)
 
     @answered
     def invite(self, invitation: InvitationRow) -> None:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from securerelay.errors import Refused
 from securerelay.names import skeleton
 from securerelay.store.answers import answered
-from securerelay.store.rows import RoomRow
+from securerelay.store.interface import LISTS_KEPT
+from securerelay.store.rows import RoomListRow, RoomRow
 
 
 class MemoryRooms:
-    """Rooms, in a dictionary."""
+    """Rooms, in dictionaries."""
 
     def __init__(self) -> None:
         self.is_open = False
         self._rooms: dict[str, RoomRow] = {}
+        self._lists: dict[tuple[str, int], RoomListRow] = {}
+        self._followed: dict[tuple[str, int], int] = {}
 
     @answered
     def room_create(
@@ -56,9 +59,39 @@ class MemoryRooms:
         return changed
 
     @answered
+    def room_publish(
+        self, row: RoomListRow, members: Sequence[str], now: int, most: int
+    ) -> RoomRow:
+        room = self._checked(row.room, None)
+        if row.version != room.listed + 1:
+            raise Refused("room-changed", row.room)
+        counted = [key for key in self._lists if key[0] == row.room and not self._old(key, now)]
+        if len(counted) >= most:
+            raise Refused("too-many", row.room)
+        self._forget_lists(now)
+        if room.listed:
+            self._followed[row.room, room.listed] = now
+        self._lists[row.room, row.version] = row
+        changed = replace(
+            room, members=tuple(members), version=room.version + 1, listed=row.version
+        )
+        self._rooms[row.room] = changed
+        return changed
+
+    @answered
+    def room_list(self, name: str, version: int | None = None) -> RoomListRow | None:
+        room = self._rooms.get(name)
+        if room is None:
+            return None
+        return self._lists.get((name, room.listed if version is None else version))
+
+    @answered
     def room_delete(self, name: str, version: int | None = None) -> None:
         self._checked(name, version)
         del self._rooms[name]
+        for key in [key for key in self._lists if key[0] == name]:
+            del self._lists[key]
+            self._followed.pop(key, None)
 
     @answered
     def room(self, name: str) -> RoomRow | None:
@@ -80,6 +113,13 @@ class MemoryRooms:
         if version not in (None, room.version):
             raise Refused("room-changed", name)
         return room
+
+    def _forget_lists(self, now: int) -> None:
+        for key in [key for key in self._followed if self._old(key, now)]:
+            del self._lists[key], self._followed[key]
+
+    def _old(self, key: tuple[str, int], now: int) -> bool:
+        return key in self._followed and self._followed[key] + LISTS_KEPT <= now
 
     def _leave_rooms(self, name: str) -> None:
         for room in list(self._rooms.values()):

@@ -77,6 +77,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             PRIMARY KEY (room, peer)) WITHOUT ROWID""",
         "CREATE INDEX member_peer ON member (peer)",
     ),
+    (
+        # What peers seal with, for ever; the leaf of a certificate is found by its hash.
+        """CREATE TABLE bundle (
+            name TEXT PRIMARY KEY REFERENCES peer (name), number INTEGER NOT NULL,
+            certificate BLOB NOT NULL REFERENCES certificate (sha256), bundle BLOB NOT NULL)""",
+        "CREATE INDEX key_log_certificate ON key_log (certificate_sha256)",
+        # Signed lists of rooms' members, the newest and those that it followed.
+        "ALTER TABLE room ADD COLUMN listed INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE room_list (
+            room TEXT REFERENCES room ON DELETE CASCADE, version INTEGER, followed INTEGER,
+            list BLOB NOT NULL, PRIMARY KEY (room, version))""",
+        "CREATE INDEX room_list_followed ON room_list (followed)",
+    ),
 )
 
 

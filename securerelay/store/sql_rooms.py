@@ -7,25 +7,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from securerelay.errors import Refused
 from securerelay.names import skeleton
-from securerelay.store.rows import RoomRow
+from securerelay.store.interface import LISTS_KEPT
+from securerelay.store.rows import RoomListRow, RoomRow
 
-_ROOM = "SELECT name, owner, version, admission, post, created FROM room"
+_ROOM = "SELECT name, owner, version, admission, post, created, listed FROM room"
 
 
 def room(db: sqlite3.Connection, name: str) -> RoomRow | None:
     row = db.execute(_ROOM + " WHERE name = ?", (name,)).fetchone()
-    return None if row is None else _with_members(db, *row)
+    return None if row is None else _with_members(db, row)
 
 
-def _with_members(
-    db: sqlite3.Connection, name: str, owner: str, version: int, join: str, post: str, created: int
-) -> RoomRow:
-    rows = db.execute("SELECT peer FROM member WHERE room = ? ORDER BY peer", (name,))
-    members = tuple(peer for (peer,) in rows)
-    return RoomRow(name, owner, version, join, post, created, members)
+def _with_members(db: sqlite3.Connection, row: tuple[Any, ...]) -> RoomRow:
+    *facts, listed = row
+    rows = db.execute("SELECT peer FROM member WHERE room = ? ORDER BY peer", (facts[0],))
+    return RoomRow(*facts, members=tuple(peer for (peer,) in rows), listed=listed)
 
 
 def rooms(db: sqlite3.Connection, member: str | None) -> list[RoomRow]:
@@ -34,7 +34,7 @@ def rooms(db: sqlite3.Connection, member: str | None) -> list[RoomRow]:
     else:
         query = " WHERE name IN (SELECT room FROM member WHERE peer = ?) ORDER BY name"
         rows = db.execute(_ROOM + query, (member,)).fetchall()
-    return [_with_members(db, *row) for row in rows]
+    return [_with_members(db, row) for row in rows]
 
 
 def room_count(db: sqlite3.Connection, member: str) -> int:
@@ -54,7 +54,7 @@ def create_room(
     if clash is not None:
         raise Refused("name-taken", clash[0])
     db.execute(
-        "INSERT INTO room VALUES (?, ?, ?, 1, ?, ?, ?)",
+        "INSERT INTO room VALUES (?, ?, ?, 1, ?, ?, ?, 0)",
         (name, skeleton(name), owner, join, post, now),
     )
     db.execute("INSERT INTO member VALUES (?, ?)", (name, owner))
@@ -81,21 +81,24 @@ def change_room(
     """Change a room; ``rules`` are join, post and owner, each None if it stays."""
     old = _checked(db, name, version)
     join, post, owner = rules
-    before = set(old.members)
-    after = (before | set(add)) - set(remove)
     new = replace(
         old,
         owner=old.owner if owner is None else owner,
         join=old.join if join is None else join,
         post=old.post if post is None else post,
-        members=tuple(sorted(after)),
+        members=tuple(sorted(({*old.members} | {*add}) - {*remove})),
     )
-    if new == old:
-        return old
+    return old if new == old else _follow(db, old, new)
+
+
+def _follow(db: sqlite3.Connection, old: RoomRow, new: RoomRow) -> RoomRow:
+    """Put a room as it is now in the place of what it was, one version higher."""
+    name, before, after = old.name, {*old.members}, {*new.members}
     new = replace(new, version=old.version + 1)
     db.execute(
-        "UPDATE room SET owner = ?, version = ?, admission = ?, post = ? WHERE name = ?",
-        (new.owner, new.version, new.join, new.post, name),
+        "UPDATE room SET owner = ?, version = ?, admission = ?, post = ?, listed = ? "
+        "WHERE name = ?",
+        (new.owner, new.version, new.join, new.post, new.listed, name),
     )
     gone, came = before - after, after - before
     db.executemany(
@@ -103,6 +106,41 @@ def change_room(
     )
     db.executemany("INSERT INTO member VALUES (?, ?)", [(name, peer) for peer in came])
     return new
+
+
+def publish_list(
+    db: sqlite3.Connection, row: RoomListRow, members: Sequence[str], now: int, most: int
+) -> RoomRow:
+    old = _checked(db, row.room, None)
+    if row.version != old.listed + 1:
+        raise Refused("room-changed", row.room)
+    (kept,) = db.execute(
+        "SELECT count(*) FROM room_list WHERE room = ? AND (followed IS NULL OR followed > ?)",
+        (row.room, now - LISTS_KEPT),
+    ).fetchone()
+    if kept >= most:
+        raise Refused("too-many", row.room)
+    forget_lists(db, now)
+    db.execute(
+        "UPDATE room_list SET followed = ? WHERE room = ? AND version = ?",
+        (now, row.room, old.listed),
+    )
+    db.execute("INSERT INTO room_list VALUES (?, ?, NULL, ?)", (row.room, row.version, row.raw))
+    return _follow(db, old, replace(old, members=tuple(members), listed=row.version))
+
+
+def find_list(db: sqlite3.Connection, name: str, version: int | None) -> RoomListRow | None:
+    row = db.execute(
+        "SELECT room, version, list FROM room_list WHERE room = ? AND version = "
+        "coalesce(?, (SELECT listed FROM room WHERE name = ?))",
+        (name, version, name),
+    ).fetchone()
+    return None if row is None else RoomListRow(*row)
+
+
+def forget_lists(db: sqlite3.Connection, now: int) -> None:
+    """Delete the lists that were followed by another long ago."""
+    db.execute("DELETE FROM room_list WHERE followed <= ?", (now - LISTS_KEPT,))
 
 
 def delete_room(db: sqlite3.Connection, name: str, version: int | None) -> None:

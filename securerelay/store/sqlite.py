@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from securerelay.store import (
     copies,
+    sql_bundles,
     sql_directory,
     sql_enrolment,
     sql_mailboxes,
@@ -36,10 +37,12 @@ from securerelay.store.rows import (
     LogRow,
     MailboxState,
     PeerRow,
+    Published,
     Receipt,
     Redeemed,
     Refuse,
     Revocation,
+    RoomListRow,
     RoomRow,
     StoredMessage,
     StreamRow,
@@ -125,6 +128,18 @@ class SqliteStore:
     def key_log_size(self) -> Deferred[int]:
         return self._read(sql_directory.key_log_size)
 
+    # Bundles.
+
+    def publish(
+        self, name: str, number: int, bundle: bytes, certificate_sha256: bytes
+    ) -> Deferred[None]:
+        return self._write(
+            lambda db: sql_bundles.publish(db, name, number, bundle, certificate_sha256)
+        )
+
+    def published(self, names: Sequence[str]) -> Deferred[dict[str, Published]]:
+        return self._read(lambda db: sql_bundles.published(db, names))
+
     # Invitations and tickets.
 
     def invite(self, invitation: InvitationRow) -> Deferred[None]:
@@ -197,6 +212,7 @@ class SqliteStore:
             sql_tickets.forget_tickets(db, now)
             sql_enrolment.forget_invitations(db, now)
             sql_streams.forget_streams(db, self._ledger, now)
+            sql_rooms.forget_lists(db, now)
 
         return self._write(work, frees=True)
 
@@ -220,6 +236,14 @@ class SqliteStore:
     ) -> Deferred[RoomRow]:
         rules = join, post, owner
         return self._write(lambda db: sql_rooms.change_room(db, name, add, remove, rules, version))
+
+    def room_publish(
+        self, row: RoomListRow, members: Sequence[str], now: int, most: int
+    ) -> Deferred[RoomRow]:
+        return self._write(lambda db: sql_rooms.publish_list(db, row, members, now, most))
+
+    def room_list(self, name: str, version: int | None = None) -> Deferred[RoomListRow | None]:
+        return self._read(lambda db: sql_rooms.find_list(db, name, version))
 
     def room_delete(self, name: str, version: int | None = None) -> Deferred[None]:
         return self._write(lambda db: sql_rooms.delete_room(db, name, version), frees=True)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from securerelay.errors import SecureRelayError
 from securerelay.store.interface import KEPT, Store
 from securerelay.store.memory import MemoryStore
-from securerelay.store.rows import Receipt, Refuse, TicketRow
+from securerelay.store.rows import Receipt, Refuse, RoomListRow, TicketRow
 from tests.store.samples import DAY, NOW, STREAM, certificate, invitation, message, on_disk, ticket
 
 PEERS = ["alice", "bob", "bo6", "carol"]
@@ -72,7 +72,7 @@ class BothStores(RuleBasedStateMachine):
         self.both(lambda store: store.close())
         self.open()
 
-    @rule(days=st.sampled_from([0.1, 1, 31]))
+    @rule(days=st.sampled_from([0.1, 1, 17, 31]))
     def time_passes(self, days: float) -> None:
         self.now += int(days * DAY)
 
@@ -102,6 +102,18 @@ class BothStores(RuleBasedStateMachine):
     @rule(name=names, closed=st.booleans())
     def revoke(self, name: str, closed: bool) -> None:
         self.both(lambda store: store.revoke(name, self.now, closed=closed))
+
+    @rule(name=names, number=small, current=st.sampled_from([True, True, False]))
+    def publish(self, name: str, number: int, current: bool) -> None:
+        def put(store: Store) -> Deferred[None]:
+            return store.lookup(name).addCallback(
+                lambda peer: store.publish(name, number, b"bundle %d" % number, digest(peer))
+            )
+
+        def digest(peer: Any) -> bytes:
+            return peer.certificate.sha256 if peer is not None and current else bytes(32)
+
+        self.both(put)
 
     @rule(name=names, number=small, hours=st.sampled_from([1, 48]))
     def put_ticket(self, name: str, number: int, hours: int) -> None:
@@ -219,6 +231,11 @@ class BothStores(RuleBasedStateMachine):
             )
         )
 
+    @rule(room=rooms, version=st.integers(1, 3), members=st.lists(names, unique=True))
+    def publish_list(self, room: str, version: int, members: list[str]) -> None:
+        row = RoomListRow(room, version, ",".join(members).encode())
+        self.both(lambda store: store.room_publish(row, sorted(members), self.now, 2))
+
     @rule(room=rooms)
     def delete_room(self, room: str) -> None:
         self.both(lambda store: store.room_delete(room))
@@ -235,11 +252,14 @@ class BothStores(RuleBasedStateMachine):
             lambda store: store.revocations(1),
             lambda store: store.key_log(1, 3),
             lambda store: store.key_log_size(),
+            lambda store: store.published(PEERS),
             lambda store: store.invitation(token),
             lambda store: store.invitations(),
             lambda store: store.fetch(name, self.n - back, count, 25),
             lambda store: store.mailbox_state(name),
             lambda store: store.room(room),
+            lambda store: store.room_list(room),
+            lambda store: store.room_list(room, count),
             lambda store: store.rooms(name),
             lambda store: store.rooms(),
         ):

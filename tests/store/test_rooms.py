@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from securerelay.errors import Refused
-from securerelay.store.interface import Store
-from securerelay.store.rows import RoomRow
-from tests.store.samples import NOW, result
+from securerelay.store.interface import LISTS_KEPT, Store
+from securerelay.store.rows import Append, Rejected, RoomListRow, RoomRow
+from tests.store.samples import LATER, NOW, STREAM, message, result
 
 
 def refusal(answer) -> str:
@@ -94,3 +94,98 @@ def test_the_rooms_of_a_peer_are_counted(store: Store):
     result(store.room_create("@b", "bob", NOW))
     result(store.room_change("@b", add=["alice"]))
     assert [result(store.room_count(name)) for name in ("alice", "bob", "carol")] == [2, 1, 0]
+
+
+# --- signed lists ---
+
+
+def signed(version: int, raw: bytes = b"list") -> RoomListRow:
+    return RoomListRow("@team", version, raw)
+
+
+def publish(store: Store, version: int, *members: str, now: int = NOW, most: int = 9) -> RoomRow:
+    return result(store.room_publish(signed(version), members, now, most))
+
+
+def test_a_signed_list_brings_its_members_and_both_versions_rise(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    result(store.room_change("@team", add=["bob"]))
+    assert result(store.room("@team")).listed == 0
+    assert result(store.room_list("@team")) is None
+    room = publish(store, 1, "alice", "carol")
+    assert (room.version, room.listed, room.members) == (3, 1, ("alice", "carol"))
+    assert result(store.room("@team")) == room
+    assert result(store.rooms("bob")) == []
+    assert [row.name for row in result(store.rooms("carol"))] == ["@team"]
+    # The version rises even if the members are the same, for messages are sealed under it.
+    assert publish(store, 2, "alice", "carol").version == 4
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_only_the_next_list_is_taken(store: Store, version: int):
+    result(store.room_create("@team", "alice", NOW))
+    publish(store, 1, "alice")
+    late = store.room_publish(signed(version, b"other"), ("alice", "bob"), NOW, 9)
+    assert refusal(late) == "room-changed"
+    assert result(store.room("@team")).members == ("alice",)
+    assert result(store.room_list("@team")) == signed(1)
+    assert result(store.room_list("@team", 3)) is None
+
+
+def test_a_list_of_no_room_is_refused(store: Store):
+    assert refusal(store.room_publish(signed(1), ("alice",), NOW, 9)) == "unknown"
+
+
+def test_lists_are_found_by_version_until_long_after_another_followed(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    for version in (1, 2):
+        row = signed(version, b"list %d" % version)
+        result(store.room_publish(row, ("alice",), NOW, 9))
+    result(store.tidy(NOW + LISTS_KEPT - 1))
+    assert result(store.room_list("@team", 1)) == signed(1, b"list 1")
+    result(store.tidy(NOW + LISTS_KEPT))
+    assert result(store.room_list("@team", 1)) is None
+    # The newest one stays for ever.
+    assert result(store.room_list("@team")) == signed(2, b"list 2")
+
+
+def test_a_room_keeps_no_more_lists_than_the_limit(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    publish(store, 1, "alice", most=2)
+    publish(store, 2, "alice", most=2)
+    third = store.room_publish(signed(3), ("alice", "bob"), NOW, 2)
+    assert refusal(third) == "too-many"
+    assert result(store.room("@team")).members == ("alice",)
+    # What was forgotten meanwhile makes room, though nobody tidied.
+    assert publish(store, 3, "alice", now=NOW + LISTS_KEPT, most=2).listed == 3
+
+
+def test_a_deleted_room_leaves_no_list_behind(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    publish(store, 1, "alice")
+    publish(store, 2, "alice")
+    result(store.room_delete("@team"))
+    assert result(store.room_list("@team", 1)) is None
+    result(store.room_create("@team", "bob", NOW))
+    assert result(store.room_list("@team")) is None
+    assert publish(store, 1, "bob").listed == 1
+
+
+def test_a_message_on_its_way_when_a_list_comes_is_sent_anew(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    result(store.stream_open("alice", STREAM, 0, NOW))
+
+    def sent(n: int, version: int) -> Append:
+        return message(1, ("bob", n), to="@team", expiry=LATER, room_version=version)
+
+    publish(store, 1, "alice", "bob")
+    assert result(store.append([sent(1, 1)])) == [Rejected("room-changed")]
+    assert result(store.append([sent(2, 2)]))[0] != Rejected("room-changed")
+
+
+def test_changes_and_the_end_of_a_member_leave_the_list_as_it_is(store: Store):
+    result(store.room_create("@team", "alice", NOW))
+    publish(store, 1, "alice", "bob")
+    room = result(store.room_change("@team", remove=["bob"], post="owner"))
+    assert (room.version, room.listed, room.members) == (3, 1, ("alice",))
+    assert result(store.room_list("@team")) == signed(1)

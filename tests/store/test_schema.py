@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from securerelay.store import schema
-from tests.store.samples import NOW, STREAM, on_disk, result
+from securerelay.store.interface import Store
+from securerelay.store.rows import RoomListRow
+from tests.store.samples import NOW, STREAM, certificate, on_disk, result
 
 DUMPS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
 
@@ -50,10 +52,26 @@ def test_a_database_of_each_version_opens_and_keeps_its_content(dump: Path, tmp_
     stream = result(store.stream_open("alice", STREAM, 0, NOW))
     assert (stream.last, stream.refusals) == (3, ((3, "offline"),))
     assert result(store.room("@team")).members == ("alice",)
+    written_by = int(dump.stem.removeprefix("version"))
+    check_sealing(store, listed=1 if written_by >= 2 else 0)
     result(store.close())
     with closing(sqlite3.connect(tmp_path / "relay.sqlite")) as db:
         assert schema.version(db) == len(schema.MIGRATIONS)
         assert shape(db) == newest
+
+
+def check_sealing(store: Store, listed: int) -> None:
+    """Lists and bundles are there if they were, and new ones find their place."""
+    assert result(store.room("@team")).listed == listed
+    found = result(store.room_list("@team"))
+    assert (found.raw if found else None) == (b"list 1" if listed else None)
+    before = result(store.published(["alice"]))["alice"]
+    assert (before.number, before.bundle) == ((5, b"bundle") if listed else (0, b""))
+    result(store.publish("alice", 6, b"next", certificate("alice").sha256))
+    after = result(store.published(["alice"]))["alice"]
+    assert after.leaf == result(store.key_log(0, 1))[0]
+    row = RoomListRow("@team", listed + 1, b"next")
+    assert result(store.room_publish(row, ("alice",), NOW, 9)).listed == listed + 1
 
 
 def test_only_what_is_missing_is_migrated():
