@@ -35,6 +35,7 @@ VERBS = {
     "revoke": "Shut a peer out for good, at once.",
     "issued": "List the certificates that the relay issued.",
     "keys": "Make, show and protect private keys.",
+    "profile": "Back a profile up, and move it to another machine.",
     "inspect": "Show how a sealed message is built, without opening it.",
     "config": "Check a relay's configuration.",
     "completion": "Print the shell's completion script.",

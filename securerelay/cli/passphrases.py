@@ -54,7 +54,7 @@ def asked(common: Common, question: str, *, confirm: bool = False) -> bytes:
     if common.json or sys.stdin is None or not sys.stdin.isatty():
         raise Failure(
             "wrong-passphrase",
-            "the key is under a passphrase: say where it is with --passphrase-file",
+            "a passphrase is needed: say where it is with --passphrase-file",
         )
 
     def prompt(text: str) -> str:

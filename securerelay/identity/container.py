@@ -5,7 +5,8 @@ Version 1, integers big endian::
     "SRKC" || version 1 || memory in KiB 4 || passes 1 || lanes 1 || salt 16 || nonce 12
            || AES-256-GCM of the secret, with everything before it as associated data
 
-The file is text: this in base64 between two lines of dashes, as with PEM.
+The file is text: this in base64 between two lines of dashes, as with PEM, which also say what the
+secret is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-import textwrap
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from securerelay.crypto import primitives
 from securerelay.errors import KeyFileError, WrongPassphrase
 
-_BEGIN = b"-----BEGIN SECURERELAY WRAPPED KEY-----"
-_END = b"-----END SECURERELAY WRAPPED KEY-----"
+KEY = "KEY"
+"""What a secret is unless told otherwise."""
+
+_LINE = 64
 _HEADER = struct.Struct(">4sBIBB16s12s")
 _MAGIC = b"SRKC"
 _VERSION = 1
@@ -55,18 +57,19 @@ DEFAULT_COST = Cost()
 """What new containers cost; tests lower it."""
 
 
-def is_wrapped(data: bytes) -> bool:
+def is_wrapped(data: bytes, what: str = KEY) -> bool:
     """Tell whether the content of a file looks like what :func:`wrap` makes."""
-    return data.lstrip().startswith(_BEGIN)
+    return data.lstrip().startswith(_dashes("BEGIN", what))
 
 
-def wrap(secret: bytes, passphrase: bytes, cost: Cost | None = None) -> bytes:
+def wrap(secret: bytes, passphrase: bytes, cost: Cost | None = None, what: str = KEY) -> bytes:
     """Put a secret under a passphrase.
 
     Args:
         secret: any bytes.
         passphrase: not empty.
         cost: of one try; None for :data:`DEFAULT_COST`.
+        what: what the secret is, for people; whoever reads it has to see to that by itself.
 
     Returns:
         Lines of text for a file.
@@ -77,16 +80,18 @@ def wrap(secret: bytes, passphrase: bytes, cost: Cost | None = None) -> bytes:
     salt, nonce = primitives.random_bytes(16), primitives.random_bytes(primitives.NONCE_SIZE)
     header = _HEADER.pack(_MAGIC, _VERSION, cost.memory, cost.passes, cost.lanes, salt, nonce)
     cipher = primitives.aead("aes256gcm", _derive(passphrase, salt, cost))
-    body = base64.b64encode(header + primitives.seal(cipher, nonce, secret, header)).decode()
-    return b"\n".join((_BEGIN, *(line.encode() for line in textwrap.wrap(body, 64)), _END, b""))
+    body = base64.b64encode(header + primitives.seal(cipher, nonce, secret, header))
+    lines = (body[at : at + _LINE] for at in range(0, len(body), _LINE))
+    return b"\n".join((_dashes("BEGIN", what), *lines, _dashes("END", what), b""))
 
 
-def unwrap(data: bytes, passphrase: bytes) -> bytes:
+def unwrap(data: bytes, passphrase: bytes, what: str = KEY) -> bytes:
     """Take a secret out again.
 
     Args:
         data: what :func:`wrap` made.
         passphrase: the same one.
+        what: the same as there.
 
     Returns:
         The secret.
@@ -95,7 +100,7 @@ def unwrap(data: bytes, passphrase: bytes) -> bytes:
         WrongPassphrase: if it does not open; a damaged file cannot be told from a wrong passphrase.
         KeyFileError: if it is no such container, of another version, or costs too much.
     """
-    raw = _bare(data)
+    raw = _bare(data, what)
     if len(raw) < _HEADER.size + primitives.TAG_SIZE:
         raise KeyFileError("the wrapped key is cut short")
     header, sealed = raw[: _HEADER.size], raw[_HEADER.size :]
@@ -123,9 +128,13 @@ def _derive(passphrase: bytes, salt: bytes, cost: Cost) -> bytes:
     return kdf.derive(passphrase)
 
 
-def _bare(data: bytes) -> bytes:
+def _dashes(side: str, what: str) -> bytes:
+    return f"-----{side} SECURERELAY WRAPPED {what}-----".encode()
+
+
+def _bare(data: bytes, what: str) -> bytes:
     lines = data.split()
-    begin, end = _BEGIN.split(), _END.split()
+    begin, end = _dashes("BEGIN", what).split(), _dashes("END", what).split()
     if lines[: len(begin)] != begin or lines[-len(end) :] != end:
         raise KeyFileError("the wrapped key has lost its first or last line")
     try:

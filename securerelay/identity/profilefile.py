@@ -52,11 +52,27 @@ def read(path: pathlib.Path) -> Facts:
         ProfileError: if it cannot be read, is open to others, or says what no profile says.
     """
     try:
-        return _facts(json.loads(files.read_private(path)))
+        return parse(files.read_private(path), str(path))
+    except LocalError as error:
+        raise ProfileError(error.message) from None
+
+
+def parse(data: bytes, source: str) -> Facts:
+    """Read a profile's facts from what is in its file.
+
+    Args:
+        data: all of it.
+        source: what to call it if it is none.
+
+    Raises:
+        ProfileError: if it says what no profile says.
+    """
+    try:
+        return _facts(json.loads(data))
     except LocalError as error:
         raise ProfileError(error.message) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ProfileError(f"{path} is damaged, or of another version of this program") from None
+        raise ProfileError(f"{source} is damaged, or of another version of this program") from None
 
 
 def write(path: pathlib.Path, facts: Facts) -> None:
