@@ -30,7 +30,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class Tree:
     """A growing tree that remembers the hash of every complete subtree.
 
-    Appending costs two hashes on average; roots and proofs cost as many as the tree is high.
+    Appending costs two hashes on average; roots and proofs cost as many as the tree is high.  It
+    takes 64 bytes of memory a leaf.
 
     Args:
         leaves: hashes of leaves to begin with (:func:`leaf_hash`).
@@ -39,24 +40,24 @@ class Tree:
     __slots__ = ("_levels",)
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
-        # _levels[k][i] covers the 2^k leaves from i * 2^k on.
-        self._levels: list[list[bytes]] = [[]]
+        # The hash at i in _levels[k] covers the 2^k leaves from i * 2^k on.
+        self._levels: list[bytearray] = [bytearray()]
         for leaf in leaves:
             self.append(leaf)
 
     def __len__(self) -> int:
-        return len(self._levels[0])
+        return len(self._levels[0]) // HASH_SIZE
 
     def append(self, leaf: bytes) -> None:
         """Add the hash of a leaf (:func:`leaf_hash`) at the end."""
         level = 0
-        self._levels[0].append(leaf)
-        while len(self._levels[level]) % 2 == 0:
-            left, right = self._levels[level][-2:]
+        self._levels[0] += leaf
+        while len(self._levels[level]) % (2 * HASH_SIZE) == 0:
+            pair = bytes(self._levels[level][-2 * HASH_SIZE :])
             level += 1
             if level == len(self._levels):
-                self._levels.append([])
-            self._levels[level].append(node_hash(left, right))
+                self._levels.append(bytearray())
+            self._levels[level] += node_hash(pair[:HASH_SIZE], pair[HASH_SIZE:])
 
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the whole tree, or of its first ``size`` leaves."""
@@ -119,7 +120,8 @@ class Tree:
 
     def _hash(self, start: int, length: int) -> bytes:
         if length & (length - 1) == 0:
-            return self._levels[length.bit_length() - 1][start // length]
+            place = start // length * HASH_SIZE
+            return bytes(self._levels[length.bit_length() - 1][place : place + HASH_SIZE])
         half = _half(length)
         return node_hash(self._hash(start, half), self._hash(start + half, length - half))
 

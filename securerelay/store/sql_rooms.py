@@ -23,9 +23,10 @@ def room(db: sqlite3.Connection, name: str) -> RoomRow | None:
 
 
 def _with_members(db: sqlite3.Connection, row: tuple[Any, ...]) -> RoomRow:
-    *facts, listed = row
-    rows = db.execute("SELECT peer FROM member WHERE room = ? ORDER BY peer", (facts[0],))
-    return RoomRow(*facts, members=tuple(peer for (peer,) in rows), listed=listed)
+    name, owner, version, join, post, created, listed = row
+    rows = db.execute("SELECT peer FROM member WHERE room = ? ORDER BY peer", (name,))
+    members = tuple(peer for (peer,) in rows)
+    return RoomRow(name, owner, version, join, post, created, members, listed)
 
 
 def rooms(db: sqlite3.Connection, member: str | None) -> list[RoomRow]:
