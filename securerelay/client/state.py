@@ -56,6 +56,11 @@ class State:
         self._db = open_file(self.path)
         self._broken: StorageError | None = None
 
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection, for what else is kept in the file; for jobs of :meth:`run` alone."""
+        return self._db
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

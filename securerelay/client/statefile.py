@@ -51,6 +51,49 @@ MIGRATIONS: tuple[Migration, ...] = (
             used INTEGER NOT NULL, PRIMARY KEY (sender, stream)) WITHOUT ROWID""",
         "CREATE INDEX dealt_used ON dealt (used)",
     ),
+    (
+        # A held stream is never opened at the relay: its messages wait for a recipient's keys, and
+        # go on in another stream once those are there.
+        "ALTER TABLE stream ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
+        # ``form`` tells what ``body`` is: 0 what the relay will carry, 1 a wrapped letter, which is
+        # sealed when it is written. ``place`` is its index, ``bound`` whom it is sealed for (a
+        # fingerprint, or a room's id), ``replaces`` the place (stream, seq, index) of the message
+        # that it stands for.
+        "ALTER TABLE message ADD COLUMN form INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE message ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE message ADD COLUMN bound BLOB",
+        "ALTER TABLE message ADD COLUMN replaces BLOB",
+        # Contacts: the pin, and the last bundle that was found good, fetched when.
+        """CREATE TABLE contact (
+            name TEXT PRIMARY KEY, spki BLOB NOT NULL, message_key BLOB NOT NULL,
+            level TEXT NOT NULL, number INTEGER NOT NULL, former TEXT NOT NULL, blocked TEXT,
+            bundle BLOB, fetched INTEGER NOT NULL) WITHOUT ROWID""",
+        # Our own prekeys, by the number of the bundle that told them.
+        """CREATE TABLE prekey (
+            id BLOB PRIMARY KEY, number INTEGER NOT NULL, made INTEGER NOT NULL,
+            superseded INTEGER, private BLOB NOT NULL) WITHOUT ROWID""",
+        # What came of others' indices, for each of their streams to us or to a room.
+        """CREATE TABLE account (
+            fp TEXT, stream TEXT, recipient TEXT, highest INTEGER NOT NULL, missing TEXT NOT NULL,
+            forgotten INTEGER NOT NULL, used INTEGER NOT NULL,
+            PRIMARY KEY (fp, stream, recipient)) WITHOUT ROWID""",
+        "CREATE INDEX account_used ON account (used)",
+        # Messages that did not open; ``key`` is the prekey or room key they name. Those that never
+        # will have no body.
+        """CREATE TABLE unopened (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, sender TEXT NOT NULL,
+            recipient TEXT NOT NULL, stream TEXT NOT NULL, seq INTEGER NOT NULL,
+            time INTEGER NOT NULL, key BLOB NOT NULL, why TEXT NOT NULL, came INTEGER NOT NULL,
+            asked TEXT NOT NULL DEFAULT '', body BLOB, UNIQUE (sender, stream, seq, key))""",
+        # What the user was shown of all this.
+        """CREATE TABLE notice (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, verdict TEXT NOT NULL,
+            peer TEXT NOT NULL, words TEXT NOT NULL)""",
+        # The key log as far as we have read it.
+        """CREATE TABLE log (
+            one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL,
+            leaves INTEGER NOT NULL, peaks BLOB NOT NULL)""",
+    ),
 )
 
 

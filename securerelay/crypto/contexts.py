@@ -79,3 +79,4 @@ CLIENT_AUTH = b"sr1 c-auth"
 # Secrets at rest in a client's profile.
 PROFILE_TICKETS = b"securerelay/1 profile tickets"
 PROFILE_ONCE = b"securerelay/1 profile send once"
+PROFILE_SEALING = b"securerelay/1 profile sealing keys"

@@ -5,6 +5,7 @@
     profile.json    names, relay id, addresses, certificate; the invitation until it is used
     key.pem         the peer's RSA key, perhaps under a passphrase
     tickets         resumption tickets, sealed under a key that comes from the peer's
+    sealing.keys    the message key and the key of the database's secrets, likewise
     lock            held while one of them changes
 
 ``profile.json`` is what makes the folder a profile, and it changes as a whole: a profile waits for
@@ -25,15 +26,17 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from securerelay import files
 from securerelay.crypto import primitives
 from securerelay.errors import CertificateError, LocalError, ProfileError
-from securerelay.identity import certificates, keyfile, profilefile, ticketfile
+from securerelay.identity import certificates, keyfile, profilefile, sealingkeys, ticketfile
 from securerelay.identity.certificates import PeerCertificate
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profilefile import Facts
 from securerelay.identity.profiles import FILE
+from securerelay.identity.sealingkeys import SealingKeys
 from securerelay.protocol.connection import ClientTicket, Credential, Enrolment
 
 KEY = "key.pem"
 TICKETS = "tickets"
+SEALING = "sealing.keys"
 LOCK = "lock"
 
 
@@ -227,6 +230,25 @@ class Profile:
         """
         key = self.key(passphrase)
         return Credential(self.certificate, lambda c, digest: primitives.sign_pss(key, c, digest))
+
+    def sealing_keys(self) -> SealingKeys:
+        """Return what we seal with, made at first use; the peer's key must have been had before.
+
+        Raises:
+            ProfileError: if the file belongs to another key, or is damaged.
+        """
+        path = self.path / SEALING
+        with files.locked(self.path / LOCK):
+            if not path.exists():
+                keys = SealingKeys.generate()
+                files.write_private(path, sealingkeys.seal(keys, self.key()), replace=False)
+                return keys
+            try:
+                return sealingkeys.unseal(files.read_private(path), self.key())
+            except ValueError:
+                raise ProfileError(
+                    f"{path} is damaged, or belongs to another key: restore a backup"
+                ) from None
 
     # -- enrolment
 
