@@ -85,11 +85,11 @@ def command(
     Without TEXT, or with -, send the standard input. A message to a room counts as delivered when
     the first member has acknowledged it.
 
-    The message is written to the profile's outbox first. If the relay cannot be reached (status 3)
-    or does not answer in time (status 7), it stays there, and leaves with the next send, listen,
-    chat or flush of the same profile; "securerelay sent" shows what became of it. To repeat a send
-    that failed without risk of sending twice, give it a KEY with --once. With --ttl 0 nothing is
-    kept.
+    The message is written to the profile's outbox first. If the relay cannot be reached (status 3),
+    does not accept this profile (status 4) or does not answer in time (status 7), it stays there,
+    and leaves with the next send, listen, chat or flush of the same profile; "securerelay sent"
+    shows what became of it. To repeat a send that failed without risk of sending twice, give it a
+    KEY with --once. With --ttl 0 nothing is kept.
     """
     names.check_room(to) if to.startswith("@") else names.check_peer(to)
     if lines and text not in (None, "-"):

@@ -26,8 +26,8 @@ def command(common: Common, count: int, state: str | None) -> None:
 
     A message is queued until the relay has answered for it; then it is accepted, and delivered once
     the recipient's program has acknowledged it, if that was asked for; expired if its time ran out
-    before; or refused, with the reason. This is remembered for 30 days, and shown without asking
-    the relay.
+    before; or refused, with the reason. Members of a room that do not get a message are named with
+    it. This is remembered for 30 days, and shown without asking the relay.
     """
     from securerelay.client.state import NAME, State
 
@@ -54,11 +54,15 @@ def _say(common: Common, record: Record) -> None:
         "queued": record.queued,
         "settled": record.settled,
         "delivered": record.delivered,
+        "missed": record.missed,
     }
     template = "{sent}  {to}  {state}"
     if record.code is not None:
         template += " ({code})"
     elif record.settled is not None or record.delivered is not None:
         template += " {when}"
+    if record.missed:
+        template += "; not by {not_by}"
     when = moment(record.delivered or record.settled)
-    common.out.say(shown, template, sent=moment(record.queued), when=when)
+    not_by = ", ".join(f"{name} ({code})" for name, code in record.missed.items())
+    common.out.say(shown, template, sent=moment(record.queued), when=when, not_by=not_by)

@@ -77,7 +77,14 @@ class Changes:
         self.gather(stream, True).entries.append(entry)
 
     def verdict(
-        self, stream: bytes, state: int, first: int, last: int, time: int = 0, code: str = ""
+        self,
+        stream: bytes,
+        state: int,
+        first: int,
+        last: int,
+        time: int = 0,
+        code: str = "",
+        peer: str | None = None,
     ) -> None:
         """Note what became of messages.
 
@@ -88,6 +95,7 @@ class Changes:
             last: the last one's.
             time: when, Unix ms; 0 for now.
             code: why, if refused.
+            peer: the one recipient that it is about; None for all.
         """
         verdicts = self.gather(stream, False).change.verdicts
         if state == ACCEPTED and verdicts:
@@ -95,7 +103,8 @@ class Changes:
             if before.state == ACCEPTED and before.last + 1 == first:
                 verdicts[-1] = Verdict(ACCEPTED, before.first, last, before.time)
                 return
-        verdicts.append(Verdict(state, first, last, time or self._journal.now(), code or None))
+        time = time or self._journal.now()
+        verdicts.append(Verdict(state, first, last, time, code or None, peer))
 
     def turn(self) -> list[Entry]:
         """End with a stream.

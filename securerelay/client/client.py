@@ -128,7 +128,10 @@ class Client(Service):
             self._poll.cancel()
         self._poll = self._clock.callLater(POLL, self._look_for_left)
         if self.is_connected and not self._drains.busy:
-            self._drains.drain(receipts).addErrback(self._not_drained)
+            self._drains.drain(self._lifetimes(receipts)).addErrback(self._not_drained)
+
+    def _lifetimes(self, receipts: bool) -> tuple[int, int] | None:
+        return (self._session.lifetime, self._session.longest) if receipts else None
 
     def _not_drained(self, failure: Failure) -> None:
         self._log.info("the outbox is not empty yet: {error}", error=failure.value)
@@ -311,7 +314,7 @@ class Client(Service):
         if self._drains is None:
             return 0
         return await within(
-            self._drains.drain(receipts, again_after=0),
+            self._drains.drain(self._lifetimes(receipts), again_after=0),
             timeout,
             self._clock,
             lambda: TimedOut("the outbox could not be emptied in time; what is left stays there"),

@@ -29,6 +29,8 @@ ASK_AGAIN = 600_000
 """Milliseconds after which a stream's receipts are asked for again."""
 PAGE = 256
 """Messages read from the journal at a time."""
+AT_ONCE = 16
+"""Streams that are asked in one go what has expired in them; nobody waits for that."""
 
 
 class Drains:
@@ -56,17 +58,21 @@ class Drains:
         self._links: list[Link] = []
         self._stopped = False
         self._first = True
+        self._looked = 0
 
     @property
     def busy(self) -> bool:
         """Whether something is being drained."""
         return bool(self._lock.locked)
 
-    def drain(self, receipts: bool, again_after: int = ASK_AGAIN) -> Deferred[int]:
+    def drain(
+        self, lifetimes: tuple[int, int] | None, again_after: int = ASK_AGAIN
+    ) -> Deferred[int]:
         """Send what is left, one stream after the other.
 
         Args:
-            receipts: whether to ask for missing receipts too.
+            lifetimes: to ask for missing receipts too, and for what has expired: the seconds that
+                the relay keeps a message, by default and at most; None not to ask.
             again_after: but not for those that were asked for in so many milliseconds.
 
         Returns:
@@ -76,7 +82,7 @@ class Drains:
             SecureRelayError: through the Deferred, if that had to end early.
         """
         return self._lock.run(
-            lambda: Deferred.fromCoroutine(self._drain_all(receipts, again_after))
+            lambda: Deferred.fromCoroutine(self._drain_all(lifetimes, again_after))
         )
 
     def stop(self) -> None:
@@ -85,13 +91,15 @@ class Drains:
         for link in list(self._links):
             link.stop()
 
-    async def _drain_all(self, receipts: bool, again_after: int) -> int:
+    async def _drain_all(self, lifetimes: tuple[int, int] | None, again_after: int) -> int:
         journal, drained = self._journal, 0
         if self._first:
             self._first, now = False, journal.now()
             journal.owners.tidy(await journal.do(lambda state: state.forget(now)))
-        before = journal.now() - again_after if receipts else None
+        before = journal.now() - again_after if lifetimes is not None else None
         found = await journal.do(lambda state: state.left(journal.owner, before), write=False)
+        if lifetimes is not None:
+            found += await self._expired(lifetimes, again_after)
         owners: dict[str, list[str]] = {}
         for left in found:
             owners.setdefault(left.owner, []).append(left.stream)
@@ -108,6 +116,19 @@ class Drains:
             finally:
                 claim.release(remove=done)
         return drained
+
+    async def _expired(self, lifetimes: tuple[int, int], again_after: int) -> list[Left]:
+        """List streams to be asked for messages that have expired; looking costs a little."""
+        journal, now = self._journal, self._journal.now()
+        if 0 <= now - self._looked < again_after:
+            return []
+        limit = AT_ONCE if again_after else -1
+        found = await journal.do(
+            lambda state: state.expired(journal.owner, now, *lifetimes, limit), write=False
+        )
+        if len(found) != limit:
+            self._looked = now
+        return found
 
     async def deliver(self, stream: str, watched: Entry) -> Sent | None:
         """Send the one message of a stream that a key names, and wait for what becomes of it.

@@ -39,6 +39,7 @@ def forget(db: sqlite3.Connection, now: int) -> None:
         "(stream.id + 1) << 40)",
         (now - DAY,),
     )
+    db.execute("DELETE FROM missed WHERE message NOT IN (SELECT id FROM message)")
     db.execute("DELETE FROM dealt WHERE used < ?", (now - DEALT_KEPT,))
     db.execute(
         "DELETE FROM dealt WHERE (sender, stream) IN "

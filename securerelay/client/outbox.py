@@ -355,14 +355,14 @@ class Outbox:
         elif (entry := self._flight.get(seq)) is not None:
             entry.delivered = time
 
-    def expired(self, seq: int) -> None:
-        """A message's time ran out before a recipient had acknowledged it."""
+    def missed(self, seq: int, peer: str, code: str) -> None:
+        """A recipient does not get a message: ``expired``, or a member whose ``mailbox-full``."""
+        state = EXPIRED if code == "expired" else REFUSED
         if self._changes is not None:
-            self._changes.verdict(self.stream, EXPIRED, seq, seq)
-        entry = self._receipts.pop(seq, None)
+            self._changes.verdict(self.stream, state, seq, seq, code=code, peer=peer)
+        entry = self._receipts.pop(seq, None) if state == EXPIRED else None
         if entry is not None and entry.done is not None:
-            done, entry.done = entry.done, None
-            done.errback(Refused("expired", f"{entry.to.decode()} did not come for the message"))
+            entry.done.errback(Refused(code, f"{entry.to.decode()} did not come for the message"))
 
     @property
     def must_reopen(self) -> bool:

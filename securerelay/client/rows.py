@@ -47,6 +47,7 @@ class Verdict:
         last: the last one's.
         time: when, Unix ms.
         code: why, if refused.
+        peer: the one recipient that it is about, if it is not about all.
     """
 
     state: int
@@ -54,6 +55,7 @@ class Verdict:
     last: int
     time: int
     code: str | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Record:
         settled: when the relay's verdict came; None before.
         delivered: when it was acknowledged; None before.
         code: why it was refused; None if it was not.
+        missed: the members of a room that do not get it, each with the reason.
     """
 
     stream: str
@@ -144,3 +147,4 @@ class Record:
     settled: int | None
     delivered: int | None
     code: str | None
+    missed: dict[str, str] = field(default_factory=dict)

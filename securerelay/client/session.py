@@ -23,6 +23,16 @@ from securerelay.protocol.messages import MessageDecoder
 
 MESSAGE_LIMIT = 1 << 20
 """Bytes of a body, until the relay announces another limit."""
+MISSED = {"expired": "expired", "missed": "mailbox-full"}
+"""Events that tell who does not get a message, and why."""
+LIFETIME = 30 * 86_400
+"""Seconds that the relay keeps a message, until it announces its own."""
+
+
+def _limit(limits: dict[str, typing.Any], name: str, otherwise: int) -> int:
+    """Read a limit that the relay announces."""
+    value = limits.get(name)
+    return value if type(value) is int and value > 0 else otherwise
 
 
 class Connection(typing.Protocol):
@@ -67,6 +77,7 @@ class Session:
         self._begun = begun
         self._pings: list[Deferred[None]] = []
         self.limit = MESSAGE_LIMIT
+        self.lifetime = self.longest = LIFETIME
         self.watching = False
         self.calls = Calls()
         self.outbox = outbox if outbox is not None else Outbox(self._refused_later, journal=journal)
@@ -86,9 +97,9 @@ class Session:
         self._stream_said = self._served = False
         self._acked = 0
         self.outbox.connected(True)
-        limit = limits.get("message")
-        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
-            self.limit = limit
+        self.limit = _limit(limits, "message", self.limit)
+        self.lifetime = _limit(limits, "ttl", self.lifetime)
+        self.longest = _limit(limits, "ttl_longest", self.longest)
         if self._listening:
             self.inbox.refresh()
             self._control.append(messages.listen(self.inbox.last))
@@ -280,6 +291,7 @@ class Session:
     def event(self, kind: bytes, body: bytes) -> None:
         """Something happened at the relay."""
         event = Event(kind.decode("ascii", "replace"), read_json(body))
-        if event.kind == "expired" and isinstance(seq := event.data.get("seq"), int):
-            self.outbox.expired(seq)
+        code, seq, peer = MISSED.get(event.kind), event.data.get("seq"), event.data.get("peer")
+        if code is not None and isinstance(seq, int) and isinstance(peer, str):
+            self.outbox.missed(seq, peer, code)
         self.tell(event)

@@ -11,13 +11,13 @@ import sqlite3
 import typing
 from collections.abc import Callable, Iterable, Sequence
 
+from securerelay.client import records
 from securerelay.client.forgetting import DAY, forget
 from securerelay.client.rows import (
     ACCEPTED,
     DELIVERED,
     QUEUED,
     REFUSED,
-    STATES,
     UNCONFIRMED,
     Change,
     Left,
@@ -32,11 +32,8 @@ from securerelay.errors import LocalError, StorageError
 NAME = "state.sqlite"
 SEQ_BITS = 40
 PAGE_BYTES = 4 << 20
-
-_FIELDS = (
-    "s.name, m.id & 1099511627775, m.recipient, m.size, m.state, m.queued, m.settled, m.delivered, "
-    "m.code"
-)
+EXPIRY_TOLD = 60_000
+"""Milliseconds after a message's time ran out by which the relay has surely noticed."""
 
 Job = Callable[["State"], typing.Any]
 
@@ -146,6 +143,8 @@ class State:
 
     def _settle(self, base: int, verdict: Verdict) -> None:
         first, last, time = base + verdict.first, base + verdict.last, verdict.time
+        if verdict.peer is not None and self._miss(first, verdict):
+            return
         if verdict.state == ACCEPTED:
             self._db.execute(
                 "UPDATE message SET state = ?, settled = ?, body = NULL "
@@ -167,6 +166,15 @@ class State:
                     *(first, QUEUED, ACCEPTED),
                 ),
             )
+
+    def _miss(self, message: int, verdict: Verdict) -> bool:
+        """Note that a member of a room does not get a message; False for one to a peer."""
+        noted = self._db.execute(
+            "INSERT OR REPLACE INTO missed SELECT id, ?, ? FROM message "
+            "WHERE id = ? AND recipient LIKE '@%'",
+            (verdict.peer, verdict.code, message),
+        ).rowcount
+        return noted > 0
 
     def _unconfirmed(self, base: int, seqs: Iterable[int], time: int) -> None:
         for seq in seqs:
@@ -191,6 +199,25 @@ class State:
             "(answered < last OR (asked < ? AND id IN "
             "(SELECT id >> 40 FROM message WHERE receipt = 1 AND state = 1))) ORDER BY id",
             (owner, -1 if asked_before is None else asked_before),
+        )
+        return [Left(*row) for row in rows]
+
+    def expired(self, owner: str, now: int, lifetime: int, longest: int, limit: int) -> list[Left]:
+        """List streams of others in which a message's time has run out since they were asked for.
+
+        Args:
+            owner: ourselves, whose streams are left out.
+            now: Unix ms.
+            lifetime: seconds that the relay keeps a message that says nothing of it.
+            longest: seconds that it keeps any.
+            limit: how many at most.
+        """
+        rows = self._db.execute(
+            "SELECT name, owner, answered, last, written FROM stream WHERE owner != ? AND EXISTS "
+            "(SELECT 1 FROM message WHERE id BETWEEN stream.id << 40 AND stream.id + 1 << 40 AND "
+            "state = 1 AND settled + min(ifnull(ttl, ?), ?) * 1000 + ? BETWEEN asked AND ?) "
+            "LIMIT ?",
+            (owner, lifetime, longest, EXPIRY_TOLD, now, limit),
         )
         return [Left(*row) for row in rows]
 
@@ -297,8 +324,7 @@ class State:
     def find(self, stream: str, seq: int) -> Record | None:
         """Return what is remembered of one message."""
         base = self._base(stream)
-        rows = self._records("WHERE m.id = ?", (base + seq,)) if base is not None else []
-        return rows[0] if rows else None
+        return None if base is None else records.find(self._db, base + seq)
 
     def sent(self, limit: int, state: str | None = None) -> list[Record]:
         """List what is remembered of the newest messages, the oldest of them first.
@@ -307,33 +333,11 @@ class State:
             limit: how many.
             state: only those in this state; None for all.
         """
-        where, values = "", []
-        if state is not None:
-            where, values = "WHERE m.state = ?", [STATES.index(state)]
-        found = self._records(
-            f"{where} ORDER BY m.queued DESC, m.id DESC LIMIT ?", (*values, limit)
-        )
-        return found[::-1]
+        return records.sent(self._db, limit, state)
 
     def queued(self) -> int:
         """Count the messages without a verdict."""
-        (count,) = self._db.execute(
-            "SELECT count(*) FROM stream s JOIN message m ON m.id BETWEEN "
-            "(s.id << 40) + s.answered + 1 AND (s.id << 40) + s.last "
-            "WHERE s.answered < s.last AND m.state = ?",
-            (QUEUED,),
-        ).fetchone()
-        return int(count)
-
-    def _records(self, rest: str, values: Sequence[object]) -> list[Record]:
-        rows = self._db.execute(
-            f"SELECT {_FIELDS} FROM message m JOIN stream s ON s.id = m.id >> 40 {rest}",  # noqa: S608
-            values,
-        )
-        return [
-            Record(name, seq, to, size, STATES[state], *more)
-            for name, seq, to, size, state, *more in rows
-        ]
+        return records.queued(self._db)
 
     # -- what was dealt with
 

@@ -52,6 +52,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX dealt_used ON dealt (used)",
     ),
     (
+        # Who of a room does not get a message, and why.
+        """CREATE TABLE missed (
+            message INTEGER, peer TEXT, code TEXT NOT NULL,
+            PRIMARY KEY (message, peer)) WITHOUT ROWID""",
+    ),
+    (
         # A held stream is never opened at the relay: its messages wait for a recipient's keys, and
         # go on in another stream once those are there.
         "ALTER TABLE stream ADD COLUMN held INTEGER NOT NULL DEFAULT 0",

@@ -83,6 +83,7 @@ class Relay:
         self.limits: dict[str, typing.Any] = {}
         self.receipts: dict[bytes, list[tuple[int, bytes, int]]] = {}
         self.mute_receipts = False
+        self.events: dict[bytes, list[tuple[str, int, bytes]]] = {}
 
     def now(self) -> float:
         return NOW + self.clock.seconds()
@@ -218,6 +219,11 @@ class Session(Protocol):
             said, self.unsaid = bytes(self.unsaid), bytearray()
             self.connection.send(said)
 
+    def tell(self, kind: str, seq: int, peer: bytes) -> None:
+        """Send an event about a message."""
+        told = {"seq": seq, "peer": peer.decode(), "time": int(self.relay.now() * 1000)}
+        self.say(messages.event(kind.encode(), json.dumps(told).encode()))
+
     # -- RelayVerbs
 
     def stream(self, stream: bytes, answered: int) -> None:
@@ -231,6 +237,8 @@ class Session(Protocol):
         self.say(messages.stream(stream, last))
         for receipt in self.relay.receipts.pop(stream, []):
             self.say(messages.got(*receipt))
+        for event in self.relay.events.pop(stream, []):
+            self.tell(*event)
         if last > answered:
             self.say(messages.ok(last))
 

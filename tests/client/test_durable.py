@@ -12,6 +12,7 @@ from securerelay.client.rows import Record
 from securerelay.client.state import State
 from securerelay.errors import ConnectError, LocalError, Refused, StorageError, TimedOut
 from tests.client.conftest import World
+from tests.client.relay import NOW
 from tests.network import outcome
 
 
@@ -169,6 +170,38 @@ def test_a_receipt_that_nobody_was_there_to_hear_is_asked_for_later(durable: Wor
     assert durable.after(flushing, 1) == 1
     (record,) = journal_of(durable)
     assert (record.state, record.delivered) == ("delivered", 77_000)
+
+
+def test_what_expired_while_nobody_was_there_to_hear_is_asked_for_once(durable: World):
+    durable.relay.limits = {"ttl": 7200, "ttl_longest": 9000}
+    durable.start()
+    for ttl in (None, 3600, 86_400):
+        assert isinstance(durable.after(durable.client.send("alice", b"x", ttl=ttl)), Sent)
+    successor(durable)
+    (stream,) = durable.relay.streams
+
+    def asked() -> int:
+        return len([said for said in durable.relay.verbs("stream") if said[0] == stream])
+
+    before = asked()
+    assert durable.after(Deferred.fromCoroutine(durable.client.flush()), 1) == 0
+    for end, seq in ((3600, 2), (7200, 1), (9000, 3)):
+        durable.relay.events = {stream: [("expired", seq, b"alice")]}
+        durable.clock.advance(NOW + end + 61 - durable.relay.now())
+        durable.run(30)
+        assert durable.after(Deferred.fromCoroutine(durable.client.flush()), 1) == 0
+    assert asked() == before + 3
+    assert states(durable) == ["expired"] * 3
+
+
+def test_a_member_of_a_room_that_misses_a_message_is_noted_with_it(durable: World):
+    durable.start()
+    durable.client.post("@team", b"x")
+    durable.run()
+    durable.relay.sessions[-1].tell("missed", 1, b"dan")
+    durable.run(1)
+    (record,) = journal_of(durable)
+    assert (record.state, record.missed) == ("accepted", {"dan": "mailbox-full"})
 
 
 def test_waiting_for_delivery_in_vain_says_that_the_relay_has_it(durable: World):

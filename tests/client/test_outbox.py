@@ -211,8 +211,8 @@ def test_a_message_whose_time_ran_out_is_not_waited_for_any_longer():
     outbox.opening()
     outbox.take(1000)
     outbox.ok(1)
-    outbox.expired(1)
-    outbox.expired(1)
+    outbox.missed(1, "alice", "expired")
+    outbox.missed(1, "alice", "expired")
     refused = result(waiting)
     assert isinstance(refused, Refused)
     assert refused.code == "expired"

@@ -9,8 +9,16 @@ import threading
 
 import pytest
 
-from securerelay.client import forgetting
-from securerelay.client.rows import ACCEPTED, DELIVERED, EXPIRED, Change, Outgoing, Verdict
+from securerelay.client import forgetting, statefile
+from securerelay.client.rows import (
+    ACCEPTED,
+    DELIVERED,
+    EXPIRED,
+    REFUSED,
+    Change,
+    Outgoing,
+    Verdict,
+)
 from securerelay.client.state import NAME, State
 from securerelay.errors import StorageError
 
@@ -162,6 +170,40 @@ def test_a_late_verdict_takes_nothing_back(state: State):
         ("delivered", 5),
         ("expired", None),
     ]
+
+
+def test_members_of_a_room_that_do_not_get_a_message_are_noted_beside_it(state: State):
+    room = Outgoing(1, "@team", None, False, b"x")
+    write(
+        state,
+        Change(STREAM, "owner", 0, [room, *messages(2)], last=2),
+        change(
+            verdicts=[
+                Verdict(ACCEPTED, 1, 2, 5),
+                Verdict(REFUSED, 1, 1, 5, "mailbox-full", "dan"),
+                Verdict(EXPIRED, 1, 1, 6, "expired", "eve"),
+                Verdict(EXPIRED, 1, 1, 6, "expired", "eve"),
+                Verdict(EXPIRED, 2, 2, 6, "expired", "alice"),
+            ]
+        ),
+    )
+    assert [(record.state, record.missed) for record in state.sent(9)] == [
+        ("accepted", {"dan": "mailbox-full", "eve": "expired"}),
+        ("expired", {}),
+    ]
+    state.forget(forgetting.KEPT + 10)
+    write(state, Change("t" * 22, "owner", 0, [room], last=1))
+    (count,) = state._db.execute("SELECT count(*) FROM missed").fetchone()
+    assert count == 0, "it is forgotten with its message"
+
+
+def test_a_profile_of_the_first_version_is_brought_forward(tmp_path: pathlib.Path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(statefile, "MIGRATIONS", statefile.MIGRATIONS[:1])
+        State(tmp_path).close()
+    state = State(tmp_path)
+    write(state, change(1))
+    assert state.sent(9)[0].missed == {}
 
 
 def test_messages_are_listed_by_time_and_by_state(state: State):
