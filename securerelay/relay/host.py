@@ -7,7 +7,7 @@ connection and no other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -82,12 +82,12 @@ class Host:
 
     def find_ticket(self, ticket_id: bytes, verify: Callable[[bytes], None]) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        found = admission.find_ticket(self.context, ticket_id, verify)
+        found = Deferred.fromCoroutine(admission.find_ticket(self.context, ticket_id, verify))
         self._ask(found, self.connection.ticket_found)
 
     def find_invitation(self, token: bytes) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        found = admission.find_invitation(self.context, token)
+        found = Deferred.fromCoroutine(admission.find_invitation(self.context, token))
         self._ask(found, self.connection.invitation_found)
 
     def sign(self, context: bytes, digest: bytes) -> None:
@@ -97,11 +97,12 @@ class Host:
 
     def authenticated(self, peer: Authenticated) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        self._ask(admission.admit(self.context, peer), self._admitted)
+        admitted = Deferred.fromCoroutine(admission.admit(self.context, peer))
+        self._ask(admitted, self._admitted)
 
     def enrolling(self, request: EnrolmentRequest) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        enrolled = admission.enrol(self.context, request)
+        enrolled = Deferred.fromCoroutine(admission.enrol(self.context, request))
         self._ask(enrolled, self.connection.welcome)
 
     def rekeyed(self, tickets: tuple[NewTicket, ...]) -> None:
@@ -109,16 +110,11 @@ class Host:
         if self.session is None:
             self.connection.fail(RemoteError("protocol", "a newcomer's REKEY"))
             return
-        welcome = admission.again(self.context, self.session, tickets)
+        welcome = Deferred.fromCoroutine(admission.again(self.context, self.session, tickets))
         self._ask(welcome, self._welcomed_again)
 
-    def _ask(self, question: Awaitable[T], answer: Callable[[T], object]) -> None:
-        async def asked() -> None:
-            answer(await question)
-
-        asking = Deferred.fromCoroutine(asked())
-        asking.addErrback(self._no_answer)
-        asking.addBoth(self._go_on)
+    def _ask(self, question: Deferred[T], answer: Callable[[T], object]) -> None:
+        question.addCallback(answer).addErrback(self._no_answer).addBoth(self._go_on)
 
     def _go_on(self, _: object) -> None:
         self.answered()

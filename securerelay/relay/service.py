@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from securerelay.crypto import primitives
 from securerelay.errors import LocalError
@@ -31,7 +30,7 @@ from securerelay.relay.inviting import Address
 from securerelay.relay.limits import Gate
 from securerelay.relay.listening import Listeners
 from securerelay.relay.logging import SUMMARY_SECONDS, EventLog
-from securerelay.relay.signing import SigningPool
+from securerelay.relay.signing import SigningPool, Threads
 from securerelay.relay.tls import OwnCertificate, hosts, make_options
 from securerelay.relay.verbs import AdminVerbs
 from securerelay.relay.wire import RelayFactory
@@ -77,7 +76,7 @@ class RelayService:
         wall: Callable[[], float] = time.time,
         *,
         log: EventLog | None = None,
-        threads: ThreadPool | None = None,
+        threads: Threads | None = None,
     ):
         self._reactor = reactor
         self.config = config

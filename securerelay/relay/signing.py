@@ -1,20 +1,21 @@
 """A few threads of our own for what costs milliseconds: RSA signatures and certificates.
 
 The reactor's own pool also resolves names and must not be filled by strangers' handshakes, so
-signing has a small pool with a bounded queue.  A signature frees the interpreter lock, so the
+signing has a few threads and a bounded queue.  A signature frees the interpreter lock, so the
 reactor goes on meanwhile.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from twisted.python.failure import Failure
 
 from securerelay.errors import RemoteError
 from securerelay.relay.limits import CpuShare
@@ -27,6 +28,42 @@ class Runs(Protocol):
 
     def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run ``work(*args)`` and answer with its result."""
+
+
+class Threads:
+    """Threads that share one queue: less at each turn than Twisted's pool, which can grow.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"securerelay signing {number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Have a job done; it must not raise."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """Finish what was put, and wait for that."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            job()
 
 
 class SigningPool:
@@ -46,14 +83,12 @@ class SigningPool:
         threads: int = 2,
         queue: int = 512,
         cpu: CpuShare | None = None,
-        pool: ThreadPool | None = None,
+        pool: Threads | None = None,
     ):
         self._reactor = reactor
         self._most = threads + queue
         self._cpu = cpu
-        if pool is None:
-            pool = ThreadPool(threads, threads, name="securerelay-signing")
-        self._pool = pool
+        self._pool = Threads(threads) if pool is None else pool
         self.pending = 0
 
     def start(self) -> None:
@@ -78,21 +113,22 @@ class SigningPool:
         if self.pending >= self._most:
             return fail(RemoteError("busy", "too many signatures are waited for"))
         self.pending += 1
-        spent = 0.0
+        answer: Deferred[T] = Deferred()
 
-        def timed() -> T:
-            nonlocal spent
+        def job() -> None:
             begun = time.thread_time()
             try:
-                return work(*args)
-            finally:
-                spent = time.thread_time() - begun
+                result: T | Failure = work(*args)
+            except Exception:
+                result = Failure()
+            spent = time.thread_time() - begun
+            self._reactor.callFromThread(self._done, answer, result, spent)
 
-        def account(result: Any) -> Any:
-            self.pending -= 1
-            if self._cpu is not None:
-                self._cpu.charge(spent)
-            return result
+        self._pool.put(job)
+        return answer
 
-        answer: Deferred[T] = deferToThreadPool(self._reactor, self._pool, timed)
-        return answer.addBoth(account)
+    def _done(self, answer: Deferred[T], result: T | Failure, spent: float) -> None:
+        self.pending -= 1
+        if self._cpu is not None:
+            self._cpu.charge(spent)
+        answer.callback(result)

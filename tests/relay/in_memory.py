@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import Logger, LogPublisher
-from twisted.python.failure import Failure
 
 from securerelay.errors import LocalError
 from securerelay.identity.relayfolder import RelayFolder
@@ -49,7 +48,7 @@ class Patient:
     """Stands for threads and reactor: what is to be done waits until the test says so."""
 
     def __init__(self) -> None:
-        self.work: list[tuple[Any, Callable[[], Any]]] = []
+        self.work: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """There is nothing to start."""
@@ -57,20 +56,14 @@ class Patient:
     def stop(self) -> None:
         """There is nothing to stop."""
 
-    def callInThreadWithCallback(self, answer: Any, work: Callable[[], Any]) -> None:
-        self.work.append((answer, work))
+    def put(self, job: Callable[[], None]) -> None:
+        self.work.append(job)
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:
         call(*arguments)
 
     def do_one(self) -> None:
-        answer, work = self.work.pop(0)
-        try:
-            result = work()
-        except Exception:
-            answer(False, Failure())
-        else:
-            answer(True, result)
+        self.work.pop(0)()
 
 
 class ThreadlessReactor(MemoryReactorClock):

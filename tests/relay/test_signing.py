@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from twisted.internet.task import Clock
 
 from securerelay.errors import RemoteError
 from securerelay.relay.limits import CpuShare
-from securerelay.relay.signing import SigningPool
+from securerelay.relay.signing import SigningPool, Threads
 from tests.relay.in_memory import Patient
 
 
@@ -63,3 +65,26 @@ def test_the_threads_time_is_charged_to_the_handshakes_share(
     signing.run(work)
     threads.do_one()
     assert share.wait() == pytest.approx(0.5)
+
+
+def test_threads_finish_what_they_were_given_before_they_end() -> None:
+    threads, begun, go = Threads(2), threading.Barrier(3), threading.Event()
+    done: list[int] = []
+
+    def held() -> None:
+        begun.wait(30)
+        go.wait(30)
+
+    threads.start()
+    threads.put(held)
+    threads.put(held)
+    begun.wait(30)  # so both work at the same time
+    for number in range(10):
+        threads.put(partial(done.append, number))
+    go.set()
+    threads.stop()
+    assert sorted(done) == list(range(10))
+
+
+def test_threads_that_never_began_can_be_stopped() -> None:
+    Threads(2).stop()
