@@ -104,12 +104,13 @@ async def admit(context: RelayContext, peer: Authenticated) -> Admitted:
 def _judge(peer: Authenticated, row: PeerRow | None, now: int) -> None:
     present = None if row is None else row.certificate
     if present is None or present.sha256 == peer.certificate_sha256 or not peer.certificate:
-        ends = present.not_after if present is not None else now + 1
+        begins, ends = now, present.not_after if present is not None else now + 1
     else:
-        earlier = x509.load_der_x509_certificate(peer.certificate)
-        ends = int(earlier.not_valid_after_utc.timestamp() * 1000)
-    if ends <= now:
-        raise Refused("expired", "the certificate has expired")
+        other = x509.load_der_x509_certificate(peer.certificate)
+        begins = int(other.not_valid_before_utc.timestamp() * 1000)
+        ends = int(other.not_valid_after_utc.timestamp() * 1000)
+    if not begins <= now < ends:
+        raise Refused("expired", "the certificate has expired, or is not valid yet")
     if row is None or present is None or row.state != "active":
         raise Refused("revoked", "the name has ended, or was never given")
     if peer.resumed and present.sha256 != peer.certificate_sha256:
@@ -165,7 +166,7 @@ def _welcome(
             "ttl": config.lifetimes.mail,
             "ttl_longest": config.lifetimes.mail_longest,
         },
-        "log": {},
+        "log": {"head": encode(context.keylog.head)} if context.keylog.head else {},
     }
 
 
@@ -207,6 +208,7 @@ async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, A
         code = refused.code if refused.code in ("token-used", "revoked") else "expired"
         raise Refused(code, refused.detail) from refused
     if not consumed.repeated:
+        context.keylog.changed()
         context.router.rooms.enrolled()
         context.log.info("peer.enrolled", name=request.name, until=_day(consumed.certificate))
     return {

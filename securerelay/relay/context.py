@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from securerelay.protocol.connection import RelayConfig
 from securerelay.relay.config import Config
 from securerelay.relay.inviting import Address
+from securerelay.relay.keylog import KeyLog
 from securerelay.relay.limits import Gate
 from securerelay.relay.logging import EventLog
 from securerelay.relay.router import Router
@@ -40,6 +41,7 @@ class RelayContext:
         address: where newcomers are sent, for invitations that peers make.
         wall: the time of day, Unix seconds.
         router: who is here and who gets what; made of all the others.
+        keylog: what the relay says for ever about whom it vouched for; likewise.
     """
 
     reactor: IReactorTime
@@ -55,9 +57,18 @@ class RelayContext:
     address: Callable[[], Address]
     wall: Callable[[], float] = time.time
     router: Router = field(init=False)
+    keylog: KeyLog = field(init=False)
 
     def __post_init__(self) -> None:
         self.router = Router(self.reactor, self.store, self.epoch, self.config, self.log, self.wall)
+        self.keylog = KeyLog(
+            self.store,
+            self.handshake.relay_id,
+            lambda context, digest: self.pool.run(self.sign, context, digest),
+            self.now,
+            self.log,
+        )
+        self.router.on_end = self.keylog.changed
 
     def now(self) -> int:
         """Return the time of day in Unix milliseconds."""

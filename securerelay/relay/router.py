@@ -68,6 +68,8 @@ class Router:
         self._expiring: IDelayedCall | None = None
         self._gone: list[Deferred[None]] = []
         self.draining = False
+        self.on_end: Callable[[], object] = lambda: None
+        """Called once a name has ended."""
         self._configure(config)
 
     def _configure(self, config: Config) -> None:
@@ -242,6 +244,7 @@ class Router:
             await self.store.revoke(name, self.now(), closed=closed)
         failpoints.reach("revocation-committed")
         self.ended += 1
+        self.on_end()
         self._forget_routes()
         peer = self.find(name)
         sessions = () if peer is None else peer.sessions

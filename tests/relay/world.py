@@ -119,6 +119,7 @@ class World:
         self.context.gate.cpu._cpu_seconds = self.clock.seconds
         self.router = self.context.router
         self.router.start()
+        self.context.keylog.changed()
         self.factory = RelayFactory(self.context)
         self.factory.doStart()
 

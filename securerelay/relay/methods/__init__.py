@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securerelay.errors import LocalError, Refused, RemoteError, StorageError
 from securerelay.protocol.link import encode_json
-from securerelay.relay.methods import certificates, invitations, peers, rooms, status
+from securerelay.relay.methods import certificates, invitations, keys, log, peers, rooms, status
 
 if TYPE_CHECKING:
     from securerelay.relay.session import Session
@@ -39,6 +39,11 @@ class Method(NamedTuple):
 METHODS: dict[bytes, Method] = {
     b"peer.list": Method(peers.list_peers),
     b"peer.watch": Method(peers.watch),
+    b"key.publish": Method(keys.publish),
+    b"key.fetch": Method(keys.fetch),
+    b"log.head": Method(log.head),
+    b"log.proof": Method(log.proof),
+    b"log.leaves": Method(log.leaves),
     b"cert.renew": Method(certificates.renew, certificate=True),
     b"invite.create": Method(invitations.create, certificate=True),
     b"room.create": Method(rooms.create),

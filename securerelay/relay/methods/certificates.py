@@ -30,5 +30,6 @@ async def renew(session: Session, parameters: dict[str, Any]) -> dict[str, Any]:
     if now >= present.issued + (present.not_after - present.issued) * EARLIEST:
         issued = await context.pool.run(context.issue, row.name, present.spki)
         present = (await context.store.renew(issued)).certificate
+        context.keylog.changed()
         context.log.info("certificate.renewed", source=row.name, until=present.not_after)
     return {"certificate": encode(present.der), "not_after": present.not_after}

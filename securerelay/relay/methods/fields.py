@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from securerelay.errors import Refused
+from securerelay import names
+from securerelay.errors import Refused, RemoteError
+from securerelay.protocol.lines import decode
 
 
 def text(parameters: dict[str, Any], key: str, default: str | None = None) -> str:
@@ -29,6 +31,36 @@ def number(parameters: dict[str, Any], key: str, default: int, least: int, most:
     if type(value) is not int or not least <= value <= most:
         raise Refused("bad-request", f"{key} must be a whole number from {least} to {most}")
     return value
+
+
+def octets(parameters: dict[str, Any], key: str, most: int) -> bytes:
+    """Read bytes, written as base64url.
+
+    Raises:
+        Refused: ``too-large`` above ``most`` bytes, else ``bad-request``.
+    """
+    value = text(parameters, key)
+    if len(value) > (most * 4 + 2) // 3:
+        raise Refused("too-large", f"{key} may have {most} bytes")
+    try:
+        return decode(value)
+    except RemoteError:
+        raise Refused("bad-request", f"{key} must be base64url") from None
+
+
+def peers(parameters: dict[str, Any], most: int) -> list[str]:
+    """Read the list of names ``peers``, at least one.
+
+    Raises:
+        Refused: ``bad-request``.
+        BadName: if one can be nobody's.
+    """
+    value = parameters.get("peers")
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise Refused("bad-request", "peers must be a list of names")
+    if not 1 <= len(value) <= most:
+        raise Refused("bad-request", f"peers must be 1 to {most} names")
+    return [names.check_peer(name) for name in value]
 
 
 def only(parameters: dict[str, Any], *known: str) -> None:
