@@ -31,8 +31,13 @@ _STATE = 0x40
 _LARGEST_STATE = 128 << 20
 _SETTINGS = "client.toml"  # the command line's
 _PROFILE = 0x02
-_FILES = {_PROFILE: profiles.FILE, 0x03: profile.KEY, 0x04: _SETTINGS}
-_OPTIONAL = {0x04}
+_FILES = {
+    _PROFILE: profiles.FILE,
+    0x03: profile.KEY,
+    0x04: profile.SEALING,
+    0x05: _SETTINGS,
+}
+_OPTIONAL = {0x04, 0x05}
 _FORM = Form(
     {
         0x01: Field(1, 1),
@@ -40,7 +45,7 @@ _FORM = Form(
         _STATE: Field(1, _LARGEST_STATE, optional=True),
     }
 )
-_LEFT_OUT: tuple[str, ...] = ()
+_LEFT_OUT = ("prekey",)
 """Tables whose rows stay behind."""
 
 

@@ -11,15 +11,21 @@ import pytest
 from securerelay import files
 from securerelay.client import copies
 from securerelay.client.rows import Change, Outgoing
+from securerelay.client.sealing.vault import Contact, Vault
 from securerelay.client.state import NAME, State
 from securerelay.errors import LocalError, ProfileError, StorageError, WrongPassphrase
 from securerelay.identity import container
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import ClientTicket
+from securerelay.sealing import pins
+from securerelay.sealing.pins import Level, Pin
+from securerelay.sealing.prekeys import Prekey
 from tests.keys import NOW, authority, rsa_key, spki
+from tests.sealing import world
 
 MS = int(NOW.timestamp() * 1000)
+PREKEY = Prekey.generate()
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +43,28 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
     certificate = authority().issue_peer("alice", spki(), NOW).der
     made.accept(certificate, ca_spki=authority().spki, relay_name="hub", now=NOW)
     made.save_tickets((ClientTicket(bytes(16), bytes(48), expiry, b"certificate", b"spki"),))
+    keys = made.sealing_keys()
     files.write_private(path / "client.toml", b"[send]\nwait = 'delivered'\n")
     state = State(path)
-    state.run([lambda state: state.apply(_outgoing()), lambda state: state.deal(_dealt(), MS)])
+    vault = Vault(authority().relay_id, keys.data_key)
+    state.run(
+        [
+            lambda state: state.apply(_outgoing()),
+            lambda state: state.deal(_dealt(), MS),
+            lambda state: vault.add_prekey(state, PREKEY, 1, MS),
+            lambda state: vault.save_contact(state, Contact(pins.verify(_bob()))),
+        ]
+    )
     state.close()
     return path
 
 
 def _outgoing() -> Change:
     return Change("s" * 22, "owner", MS, [Outgoing(1, "bob", None, False, b"not yet sent")], last=1)
+
+
+def _bob() -> Pin:
+    return pins.first_sight(world.bob().served())
 
 
 def _dealt() -> dict[tuple[str, str], list[int]]:
@@ -75,6 +94,25 @@ def test_the_outbox_and_what_was_dealt_with_come_along(home: pathlib.Path, tmp_p
         (left,) = state.left("nobody", None)
         assert [one.body for one in state.load(left.stream, 0, 9)] == [b"not yet sent"]
         assert 2 in state.recall([("bob", "b" * 22)])[0]
+
+
+def test_contacts_come_along_with_what_was_verified(home: pathlib.Path, tmp_path: pathlib.Path):
+    after = moved(home, tmp_path)
+    after.key(b"of the key")
+    vault, state = Vault(after.relay_id, after.sealing_keys().data_key), State(after.path)
+    with contextlib.closing(state):
+        (contact,) = vault.contacts(state)
+        assert (contact.name, contact.pin.level) == ("bob", Level.VERIFIED)
+
+
+def test_what_opens_the_past_stays_behind_without_a_trace(
+    home: pathlib.Path, tmp_path: pathlib.Path
+):
+    after = moved(home, tmp_path)
+    with contextlib.closing(State(after.path)) as state:
+        assert state.db.execute("SELECT count(*) FROM prekey").fetchone() == (0,)
+    assert PREKEY.id in b"".join(path.read_bytes() for path in home.glob(f"{NAME}*"))
+    assert PREKEY.id not in b"".join(path.read_bytes() for path in after.path.iterdir())
 
 
 def test_tickets_stay_behind_for_each_works_once(home: pathlib.Path, tmp_path: pathlib.Path):
