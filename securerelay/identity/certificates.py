@@ -31,7 +31,8 @@ PURPOSES = {
 """The extended key usage of each role; a certificate has one of them and no other."""
 
 MAX_SIZE = 2048
-MAX_SPAN = datetime.timedelta(days=90)
+MAX_DAYS = {RELAY: 90, PEER: 30}
+"""How long a certificate of each role may live."""
 SMALLEST_KEY, LARGEST_KEY = 2048, 4096
 
 KEY_USAGE = x509.KeyUsage(
@@ -245,10 +246,14 @@ def _profile(certificate: x509.Certificate, relay_id: bytes, der: bytes, role: s
     _require(certificate.issuer == authority_name(relay_id), "the certificate names another issuer")
     not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     _require(not_before <= not_after, "the certificate ends before it begins")
-    _require(not_after - not_before <= MAX_SPAN, "the certificate lives longer than 90 days")
     name = _common_name(certificate.subject)
     spki = _key(certificate)
     _extensions(certificate.extensions, role, name)
+    days = MAX_DAYS[role]  # only now is it sure that this is its role
+    _require(
+        not_after - not_before <= datetime.timedelta(days=days),
+        f"the certificate lives longer than {days} days",
+    )
     return Certified(
         name, spki, not_before, not_after, certificate.serial_number, primitives.sha256(der)
     )

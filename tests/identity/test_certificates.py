@@ -178,7 +178,7 @@ BAD = {
         ),
         "not RSA",
     ),
-    "a life of 91 days": (lambda: forge(days=91), "longer than 90 days"),
+    "a life of 31 days": (lambda: forge(days=31), "longer than 30 days"),
     "a life that ends before it begins": (
         lambda: forging.sign_again(
             forging.tbs_of(forge(days=30)).replace(b"300131120000Z", b"300101110000Z")
@@ -263,8 +263,12 @@ def test_keys_of_all_permitted_sizes_are_taken(bits):
     assert check_peer(forge(key=rsa_key(bits).public_key())).spki == spki(bits)
 
 
-def test_a_life_of_90_days_is_allowed():
-    assert check_peer(forge(days=90)).not_after == NOW + 90 * DAY
+def test_a_relay_may_live_90_days_and_a_peer_30():
+    assert check_peer(forge(days=30)).not_after == NOW + 30 * DAY
+    relay = certificates.check_relay(authority().spki, forge(role="relay", days=90), now=NOW)
+    assert relay.not_after == NOW + 90 * DAY
+    with pytest.raises(CertificateError, match="longer than 90 days"):
+        certificates.check_relay(authority().spki, forge(role="relay", days=91), now=NOW)
 
 
 def test_the_dates_of_a_peer_are_told_apart_from_what_is_forged():

@@ -44,6 +44,15 @@ def test_an_expired_certificate_is_told_so() -> None:
     assert world.connect(credential(row.der, 0)).end == "expired"
 
 
+def test_a_certificate_that_is_not_valid_yet_is_told_like_an_expired_one() -> None:
+    world = World()
+    world.enrol("alice")
+    world.clock.advance(3 * DAY)
+    later = world.issue("alice", spki())
+    world.clock.advance(-3 * DAY)
+    assert world.connect(credential(later.der, 0)).end == "expired"
+
+
 def test_a_revoked_peer_is_told_so() -> None:
     world = World()
     row = world.enrol("alice")
