@@ -1,0 +1,298 @@
+"""Inside a session: records altered, lost, doubled, of wrong length, or of the wrong kind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+import pytest
+
+from tests import keys
+from tests.hostile import independent as sr1
+from tests.hostile.siege import Siege, everything, told
+
+PING = sr1.encode("PING", "x")
+
+
+def heard(client: sr1.Client, *segments: bytes) -> list[tuple[int, bytes]]:
+    """Send this; return every record that comes until the relay ends the connection."""
+    with contextlib.suppress(ConnectionError):
+        for segment in segments:
+            client.wire.sendall(segment)
+    said = everything(client.wire)  # type: ignore[arg-type]
+    client.wire.close()
+    records = []
+    while said:
+        length = 2 + int.from_bytes(said[:2], "big")
+        records.append(client.session.into.open(said[2:length]))
+        said = said[length:]
+    return records
+
+
+SILENCE: list[tuple[int, bytes]] = []
+PROTOCOL = [(sr1.ALERT, b"protocol")]
+BYE = [(sr1.CLOSE, b"bye")]
+
+
+@pytest.fixture
+def client(siege: Siege) -> sr1.Client:
+    """A session of its own for each test."""
+    return siege.enter(siege.canary)
+
+
+def test_a_record_with_any_bit_flipped_ends_the_session_without_a_word(siege: Siege) -> None:
+    bits = [*range(16), *range(16, 274 * 8, 89), *range(258 * 8, 274 * 8, 17)]
+    for bit in bits:
+        client = siege.enter(siege.canary)
+        record = bytearray(client.session.out.seal(sr1.DATA, PING))
+        record[bit // 8] ^= 1 << bit % 8
+        # A length that became another legal one waits for the rest.
+        assert heard(client, bytes(record) + bytes(16_384)) == SILENCE, bit
+
+
+def test_a_lost_record_ends_the_session(client: sr1.Client) -> None:
+    client.session.out.seal(sr1.DATA, PING)
+    assert heard(client, client.session.out.seal(sr1.DATA, PING)) == SILENCE
+
+
+def test_records_that_changed_places_end_the_session(client: sr1.Client) -> None:
+    one, two = (client.session.out.seal(sr1.DATA, PING) for _ in range(2))
+    assert heard(client, two + one) == SILENCE
+
+
+def test_a_record_twice_ends_the_session(client: sr1.Client) -> None:
+    one = client.session.out.seal(sr1.DATA, PING)
+    client.wire.sendall(one)
+    assert client.receive() == sr1.Message("PONG", ("x",))
+    assert heard(client, one) == SILENCE
+
+
+def test_a_record_of_another_session_ends_this_one(siege: Siege, client: sr1.Client) -> None:
+    other = siege.enter(siege.canary)
+    assert heard(client, other.session.out.seal(sr1.DATA, PING)) == SILENCE
+    other.wire.close()
+
+
+def test_a_record_of_the_relays_ends_the_session(client: sr1.Client) -> None:
+    client.send(PING)
+    client._fill(274)
+    assert heard(client, bytes(client._buffer)) == SILENCE
+
+
+@pytest.mark.parametrize(
+    "length", [0, 1, 2, 15, 16, 17, 255, 256, 271, 273, 1039, 4111, 16399, 16401, 21074, 65535]
+)
+def test_a_length_that_no_record_has_ends_the_session(client: sr1.Client, length: int) -> None:
+    assert heard(client, length.to_bytes(2, "big") + bytes(length)) == SILENCE
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 257, 1023, 1025, 4095, 16383, 16385, 65519])
+def test_a_size_that_no_record_has_ends_the_session_though_it_opens(
+    client: sr1.Client, size: int
+) -> None:
+    plain = (PING + b"\1")[:size].ljust(size, b"\0")
+    assert heard(client, client.session.out.seal_plain(plain)) == SILENCE
+
+
+@pytest.mark.parametrize("length", [272, 1040, 4112, 16400])
+def test_noise_of_a_legal_length_ends_the_session(client: sr1.Client, length: int) -> None:
+    assert heard(client, length.to_bytes(2, "big") + os.urandom(length)) == SILENCE
+
+
+def test_a_record_without_a_type_ends_the_session(client: sr1.Client) -> None:
+    assert heard(client, client.session.out.seal_plain(bytes(256))) == SILENCE
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (sr1.DATA, b""),
+        (sr1.UPDATE, b"x"),
+        (sr1.CLOSE, b""),
+        (sr1.CLOSE, b"a" * 33),
+        (sr1.CLOSE, b"Done"),
+        (sr1.CLOSE, b"done\n"),
+        (sr1.CLOSE, b"\x1b[2J"),
+        (sr1.ALERT, b""),
+        (sr1.ALERT, b"rekey-due"),
+        (sr1.ALERT, b"\x1b]0;owned\x07"),
+        (sr1.WELCOME, b"{}"),
+        (7, b""),
+        (7, b"x"),
+        (0x53, b"R1 ERR code=busy"),
+        (128, b"x"),
+        (255, b"\xff" * 100),
+    ],
+)
+def test_a_record_that_does_not_belong_here_is_a_breach(
+    client: sr1.Client, kind: int, content: bytes
+) -> None:
+    assert heard(client, client.session.out.seal(kind, content)) == PROTOCOL
+
+
+@pytest.mark.parametrize("code", [b"internal", b"protocol", b"shutdown", b"a-code-nobody-knows"])
+def test_a_peer_may_end_with_an_alert(client: sr1.Client, code: bytes) -> None:
+    assert heard(client, client.session.out.seal(sr1.ALERT, code)) == SILENCE
+
+
+def test_a_record_byte_by_byte_is_as_good_as_any(client: sr1.Client) -> None:
+    record = client.session.out.seal(sr1.DATA, PING)
+    for at in range(len(record)):
+        client.wire.sendall(record[at : at + 1])
+    assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+
+
+def test_thousands_of_records_in_one_segment_are_all_answered(client: sr1.Client) -> None:
+    count = 2000
+    client.wire.sendall(b"".join(client.session.out.seal(sr1.DATA, PING) for _ in range(count)))
+    for _ in range(count):
+        assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+
+
+def test_half_a_record_waits_and_harms_nobody(siege: Siege, client: sr1.Client) -> None:
+    record = client.session.out.seal(sr1.DATA, PING.ljust(16_000, b"x"))
+    client.wire.sendall(record[:-1])
+    siege.round_trip()
+    client.wire.close()  # truncated, which the log says and nobody else needs to know
+
+
+def test_nothing_is_read_after_close(client: sr1.Client) -> None:
+    out = client.session.out
+    close = out.seal(sr1.CLOSE, b"done")
+    assert heard(client, close + out.seal(sr1.DATA, PING) * 50 + os.urandom(5000)) == BYE
+
+
+def test_close_twice_is_answered_once(client: sr1.Client) -> None:
+    out = client.session.out
+    assert heard(client, out.seal(sr1.CLOSE, b"done") + out.seal(sr1.CLOSE, b"again")) == BYE
+
+
+# --- UPDATE ---
+
+
+def test_a_burst_of_updates_is_allowed_and_a_flood_is_a_breach(siege: Siege) -> None:
+    client = siege.enter(siege.canary)
+    for _ in range(16):
+        client.update()
+    client.send(PING)
+    assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+    client = siege.enter(siege.canary)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(2000):
+            client.update()
+    assert heard(client) == PROTOCOL
+
+
+def test_going_on_under_the_old_key_after_an_update_ends_the_session(client: sr1.Client) -> None:
+    out = client.session.out
+    assert heard(client, out.seal(sr1.UPDATE, b"") + out.seal(sr1.DATA, PING)) == SILENCE
+
+
+def test_a_new_key_without_an_update_ends_the_session(client: sr1.Client) -> None:
+    client.session.out.update()
+    assert heard(client, client.session.out.seal(sr1.DATA, PING)) == SILENCE
+
+
+# --- REKEY ---
+
+
+def offer(client: sr1.Client, group: str = "x25519mlkem768") -> bytes:
+    return client.session.rekey_offer(group)
+
+
+def test_a_rekey_right_after_another_is_a_breach(client: sr1.Client) -> None:
+    client.rekey()
+    client.send_record(sr1.REKEY, offer(client))
+    assert told(lambda: client._await(sr1.REKEY)) == ("alert", "protocol")
+    client.wire.close()
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a group nobody permits",
+        "an unknown group",
+        "a bad share",
+        "a short share",
+        "a byte behind",
+        "a confirmation",
+        "an answer",
+        "nothing",
+        "noise",
+        "zeros",
+    ],
+)
+def test_a_malformed_rekey_is_a_breach(client: sr1.Client, what: str) -> None:
+    good = offer(client)
+    body = {
+        "a group nobody permits": b"\x01" + sr1._exchange("x25519", sr1.Ephemeral("x25519").share),
+        "an unknown group": b"\x01" + sr1._exchange("x448", bytes(56)),
+        "a bad share": good[:20] + b"\xff" * (len(good) - 20),
+        "a short share": good[:-1],
+        "a byte behind": good + b"\0",
+        "a confirmation": b"\x03" + sr1.u16(256) + bytes(256),
+        "an answer": b"\x02" + good[1:],
+        "nothing": b"",
+        "noise": os.urandom(1000),
+        "zeros": bytes(15_000),
+    }[what]
+    (answer,) = heard(client, client.session.out.seal(sr1.REKEY, body))
+    assert answer == PROTOCOL[0]
+
+
+def test_a_rekey_is_confirmed_by_the_peers_key_and_nothing_else(siege: Siege) -> None:
+    for index, context in ((9, sr1.PEER_REKEY), (1, sr1.RELAY_REKEY), (1, sr1.PEER_VERIFY)):
+        client = siege.enter(siege.canary)
+        client.send_record(sr1.REKEY, offer(client))
+        body = client._await(sr1.REKEY)
+        sign = sr1.signer(keys.rsa_key(2048, index))
+        assert client.core is not None
+        wrong = client.session.rekey_confirm(
+            body, client.core.relay_spki, lambda _, digest, s=sign, c=context: s(c, digest)
+        )
+        # Until both have confirmed, the relay says nothing under keys that may be a stranger's.
+        client.wire.sendall(wrong)
+        assert everything(client.wire) == b""  # type: ignore[arg-type]
+        client.wire.close()
+
+
+def test_the_relays_signature_does_not_confirm_for_the_peer(client: sr1.Client) -> None:
+    client.send_record(sr1.REKEY, offer(client))
+    body = client._await(sr1.REKEY)
+    _, at = sr1._part(body, 1, 1)
+    _, at = sr1._part(body, at, 2)
+    signature, _ = sr1._part(body, at, 2)
+    done = b"\x03" + sr1.u16(len(signature)) + signature
+    assert heard(client, client.session.out.seal(sr1.REKEY, done)) == SILENCE
+
+
+def test_an_update_within_a_rekey_is_a_breach(client: sr1.Client) -> None:
+    client.send_record(sr1.REKEY, offer(client))
+    client._await(sr1.REKEY)
+    assert heard(client, client.session.out.seal(sr1.UPDATE, b"")) == SILENCE
+
+
+def test_a_second_offer_within_a_rekey_is_a_breach(client: sr1.Client) -> None:
+    first, second = offer(client), offer(client)
+    client.send_record(sr1.REKEY, first)
+    client._await(sr1.REKEY)
+    assert heard(client, client.session.out.seal(sr1.REKEY, second)) == SILENCE
+
+
+def test_the_old_keys_open_nothing_after_a_rekey(client: sr1.Client) -> None:
+    old = client.session.out
+    client.rekey()
+    assert heard(client, old.seal(sr1.DATA, PING)) == SILENCE
+
+
+def test_a_rekey_that_is_never_finished_harms_nobody(siege: Siege, client: sr1.Client) -> None:
+    client.send_record(sr1.REKEY, offer(client))
+    client._await(sr1.REKEY)
+    client.send(PING)  # the client may go on; the relay keeps its answer back
+    time.sleep(0.2)
+    siege.round_trip()
+    client.wire.close()
