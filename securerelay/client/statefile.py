@@ -73,7 +73,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         """CREATE TABLE contact (
             name TEXT PRIMARY KEY, spki BLOB NOT NULL, message_key BLOB NOT NULL,
             level TEXT NOT NULL, number INTEGER NOT NULL, former TEXT NOT NULL, blocked TEXT,
-            bundle BLOB, fetched INTEGER NOT NULL) WITHOUT ROWID""",
+            bundle BLOB, fetched INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID""",
         # Our own prekeys, by the number of the bundle that told them.
         """CREATE TABLE prekey (
             id BLOB PRIMARY KEY, number INTEGER NOT NULL, made INTEGER NOT NULL,

@@ -39,11 +39,13 @@ class Contact:
         pin: what is held on to.
         bundle: the last bundle that passed, as it came; None if none did since the pin was made.
         fetched: when it was fetched, Unix ms; 0 for never.
+        since: when the pin came to its keys and level, Unix ms.
     """
 
     pin: Pin
     bundle: bytes | None = field(default=None, repr=False)
     fetched: int = 0
+    since: int = 0
 
     @property
     def name(self) -> str:
@@ -184,8 +186,8 @@ class Vault:
             names: whom; None for all.
         """
         query = (
-            "SELECT name, spki, message_key, level, number, former, blocked, bundle, fetched "
-            "FROM contact "
+            "SELECT name, spki, message_key, level, number, former, blocked, bundle, fetched, "
+            "since FROM contact "
         )
         if names is None:
             rows = state.db.execute(query + "ORDER BY name").fetchall()
@@ -206,6 +208,7 @@ class Vault:
         blocked: str | None,
         bundle: bytes | None,
         fetched: int,
+        since: int,
     ) -> Contact:
         pin = Pin(
             Identity(self._relay_id, name, spki, message_key),
@@ -214,7 +217,7 @@ class Vault:
             tuple(Former(self._identity(name, keys), until) for *keys, until in json.loads(former)),
             None if blocked is None else self._identity(name, json.loads(blocked)),
         )
-        return Contact(pin, bundle, fetched)
+        return Contact(pin, bundle, fetched, since)
 
     def _identity(self, name: str, keys: Sequence[str]) -> Identity:
         spki, message_key = map(bytes.fromhex, keys)
@@ -225,12 +228,12 @@ class Vault:
         pin = contact.pin
         former = [[*_keys(one.identity), one.until] for one in pin.former]
         state.db.execute(
-            "INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(pin.identity.name, pin.identity.spki, pin.identity.message_key),
                 *(pin.level.value, pin.number, json.dumps(former)),
                 None if pin.blocked is None else json.dumps(_keys(pin.blocked)),
-                *(contact.bundle, contact.fetched),
+                *(contact.bundle, contact.fetched, contact.since),
             ),
         )
 

@@ -55,7 +55,7 @@ def test_a_contact_comes_back_as_it_was_written_down(drawer: Drawer):
     blocked = replace(mallory().identity, name="bob")
     for one in (
         Contact(pin),
-        Contact(replace(pin, blocked=blocked), bob().bundle(), MS),
+        Contact(replace(pin, blocked=blocked), bob().bundle(), MS, MS - 1),
     ):
         drawer.do(lambda state, one=one: drawer.vault.save_contact(state, one))
         assert drawer.do(lambda state: drawer.vault.contact(state, "bob")) == one
