@@ -54,6 +54,7 @@ class RoomHeader:
     """
 
     SIZE: ClassVar[int] = 69
+    VERSION: ClassVar[slice] = slice(29, 37)
     sender_id: bytes
     key_id: bytes
     version: int
@@ -86,6 +87,6 @@ def read_header(body: bytes) -> DirectHeader | RoomHeader:
         if suite == DIRECT and len(body) >= DirectHeader.SIZE + HPKE_OVERHEAD + SMALLEST:
             return DirectHeader(body[_SENDER], body[13:21])
         if suite == ROOM and len(body) >= RoomHeader.SIZE + TAG_SIZE + SMALLEST:
-            version = int.from_bytes(body[29:37], "big")
+            version = int.from_bytes(body[RoomHeader.VERSION], "big")
             return RoomHeader(body[_SENDER], body[13:29], version, body[37:69])
     raise RemoteError("unsealed", "no envelope of a known suite")

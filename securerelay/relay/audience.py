@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from securerelay.protocol import messages
 from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, Entry
+from securerelay.relay.screen import Screen
 from securerelay.store.rows import Append, Receipt, Refuse
 
 if TYPE_CHECKING:
@@ -135,16 +136,18 @@ class Audience:
     Args:
         shares: the sender's, in the members' mailboxes.
         version: of the room with these members; None if the relay keeps it.
+        screen: which bodies the room takes; None for all.
     """
 
-    __slots__ = ("cost", "live", "shares", "version")
+    __slots__ = ("cost", "live", "screen", "shares", "version")
 
     kind = RoomEntry
     """What its messages are."""
 
-    def __init__(self, shares: Sequence[Share], version: int | None) -> None:
+    def __init__(self, shares: Sequence[Share], version: int | None, screen: Screen | None) -> None:
         self.shares = tuple(shares)
         self.version = version
+        self.screen = screen
         self.cost = 1 + len(self.shares) // MEMBERS_FOR_ONE
         self.live = False
 

@@ -53,6 +53,17 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """Yes or no."""
+
+    def __call__(self, value: Any) -> bool:
+        """Read it."""
+        if not isinstance(value, bool):
+            raise Wrong("true or false")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A string that is not empty."""
 
@@ -184,12 +195,17 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A list of peers; ``*`` is everyone."""
+    """A list of peers, or of rooms too; ``*`` is everyone."""
+
+    rooms: bool = False
 
     def __call__(self, value: Any) -> frozenset[str]:
         """Read it."""
-        allowed = 'a list of peers\' names, or ["*"] for everyone'
-        return frozenset(_name_or_everyone(name, allowed) for name in _strings(value, allowed))
+        whose = "names of peers and rooms" if self.rooms else "peers' names"
+        allowed = f'a list of {whose}, or ["*"] for everyone'
+        return frozenset(
+            _name_or_everyone(name, allowed, self.rooms) for name in _strings(value, allowed)
+        )
 
 
 @dataclass(frozen=True, slots=True)

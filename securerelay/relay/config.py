@@ -18,6 +18,7 @@ from securerelay.relay.checks import (
     Choice,
     Choices,
     Endpoints,
+    Flag,
     HostPort,
     Hosts,
     Names,
@@ -144,6 +145,9 @@ class Policy:
         invite: the peers that may invite others; ``*`` for all of them.
         see: for a peer (or ``*``), whom it finds in ``peer.list`` and ``peer.watch``.
         send: for a peer (or ``*``), to which peers and rooms it may send.
+        require_sealed: whether messages must be sealed.
+        plain: the peers that may send and be sent plain ones all the same, and the rooms that take
+            them.
     """
 
     invite: frozenset[str] = field(default=frozenset(), metadata={"check": Names()})
@@ -153,6 +157,10 @@ class Policy:
     send: Mapping[str, frozenset[str]] = field(
         default_factory=lambda: {EVERYONE: frozenset({EVERYONE})},
         metadata={"check": Allowed(rooms=True)},
+    )
+    require_sealed: bool = field(default=False, metadata={"check": Flag()})
+    plain: frozenset[str] = field(
+        default=frozenset({"@everyone"}), metadata={"check": Names(rooms=True)}
     )
 
     def may_invite(self, name: str, roles: Collection[str] = ()) -> bool:
@@ -166,6 +174,10 @@ class Policy:
     def may_send(self, name: str, to: str) -> bool:
         """Tell whether a peer may send to another."""
         return _permits(self.send, name, to)
+
+    def must_seal(self, name: str, to: str) -> bool:
+        """Tell whether what a peer sends to a peer or room must be sealed."""
+        return self.require_sealed and self.plain.isdisjoint((name, to, EVERYONE))
 
 
 def _permits(table: Mapping[str, frozenset[str]], name: str, other: str) -> bool:
@@ -183,10 +195,13 @@ class RoomRules:
         everyone: the peers that may send to ``@everyone``, ``*`` for all of them; without any there
             is no such room.
         members: how many a room may have.
+        lists: how many signed lists of its members are kept, the newest and those that were
+            followed within 16 days.
     """
 
     everyone: frozenset[str] = field(default=frozenset(), metadata={"check": Names()})
     members: int = _number(300, 1, 10_000)
+    lists: int = _number(512, 1, 65_536)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from securerelay.protocol import messages
+from securerelay.relay.screen import Screen
 from securerelay.store.rows import Append, Refuse
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Route(Protocol):
     @property
     def mailbox(self) -> Door:
         """Where they go."""
+
+    @property
+    def screen(self) -> Screen | None:
+        """Which bodies are taken; None for all."""
 
 
 class Entry:

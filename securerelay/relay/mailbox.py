@@ -32,6 +32,7 @@ from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
 from securerelay.relay.entry import BOUND, GONE, LIVE, QUEUED, STORED, TAKEN, Entry
+from securerelay.relay.screen import Screen
 from securerelay.store.rows import Acked, MailboxState, StoredMessage
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ EPOCH_SHIFT = 37
 30,000 messages a second for 50 days, and leaves room for epochs until 2047 in 63 bits.
 """
 
-
 KEPT: Entry = Entry.__new__(Entry)
 """Stands in windows for whatever came from the store."""
 KEPT.state = STORED
@@ -55,11 +55,10 @@ KEPT.state = STORED
 class Share:
     """What one sender has in one mailbox; the way from a stream to a recipient."""
 
-    __slots__ = ("count", "mailbox", "size")
+    __slots__ = ("count", "mailbox", "screen", "size")
 
     kind = Entry
     """What its messages are."""
-
     cost = 1
     """How many messages one counts for against its sender's rate."""
 
@@ -67,6 +66,7 @@ class Share:
         self.mailbox = mailbox
         self.count = count
         self.size = size
+        self.screen: Screen | None = None  # set whenever the way is looked up
 
     def add(self, size: int) -> None:
         """One more message of so many bytes is kept."""

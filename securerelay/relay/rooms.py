@@ -31,6 +31,7 @@ from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
 from securerelay.relay import config
 from securerelay.relay.audience import Audience
+from securerelay.relay.screen import for_room
 from securerelay.store.rows import RoomRow
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Rooms:
                 router.find(peer.text) is peer for peer in peers
             ):
                 shares = [mailbox.share_of(sender.name) for mailbox in mailboxes]
-                return Audience(shares, row.version or None)
+                sealed = router.config.policy.must_seal(sender.text, name)
+                return Audience(shares, row.version or None, for_room(row.listed, sealed))
 
     def _may_post(self, row: RoomRow, sender: str) -> bool:
         if row.name == EVERYONE:

@@ -24,6 +24,7 @@ from securerelay.relay.mailbox import EPOCH_SHIFT, Mailbox
 from securerelay.relay.peer import Peer
 from securerelay.relay.presence import Presence
 from securerelay.relay.rooms import Rooms
+from securerelay.relay.screen import only_sealed
 from securerelay.relay.session import Session
 from securerelay.store.interface import Store
 from securerelay.store.rows import Receipt
@@ -214,7 +215,10 @@ class Router:
             mailbox = await self.mailbox(peer)
             # Nobody was revoked meanwhile, and the peer was not forgotten.
             if ended == self.ended and self._peers.get(to) is peer:
-                return mailbox.share_of(sender.name)
+                share = mailbox.share_of(sender.name)
+                sealed = self.config.policy.must_seal(sender.text, text)
+                share.screen = only_sealed if sealed else None
+                return share
 
     def tell(self, receipts: Iterable[Receipt]) -> None:
         """Tell senders whose stream is open what became of messages; the store keeps the rest."""

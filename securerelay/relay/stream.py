@@ -177,6 +177,9 @@ class Stream:
         if not peer.allowance.take(len(body), share.cost):
             self._too_fast(seq)
             return
+        if share.screen is not None and (code := share.screen(body)) is not None:
+            self._screened(seq, code)
+            return
         router = peer.router
         time = int(router.wall() * 1000)
         if ttl == 0:
@@ -205,6 +208,12 @@ class Stream:
         self.entered = seq
         self.flight.append(entry)
         router.journal.add(entry, mailbox.live)
+
+    def _screened(self, seq: int, code: bytes) -> None:
+        if code == b"room-changed":
+            self._not_now(seq, code)
+        else:
+            self.refuse(seq, code)
 
     def _out_of_turn(self, seq: int, size: int) -> None:
         if not self.peer.allowance.take(size) and self.session is not None:

@@ -161,7 +161,9 @@ class World:
         """Enter a peer in the directory."""
         row = self.issue(name, spki(index=key))
         token = self.invite(name, roles).token
-        return done(self.store.consume(token, row, self.context.now())).certificate
+        certificate = done(self.store.consume(token, row, self.context.now())).certificate
+        self.context.keylog.changed()
+        return certificate
 
     def connect(
         self, credential: Credential | Enrolment, ticket: ClientTicket | None = None
