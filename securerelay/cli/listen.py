@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from securerelay.cli.exits import Failure
 from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.profiles import Access, access_options
+from securerelay.cli.shown import Shown, opened
 from securerelay.errors import TimedOut
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def command(
 ) -> None:
     """Receive messages: those that waited first, then as they come.
 
-    A message is acknowledged once it has been written out. With --exec it is the command's: it gets
+    A message is acknowledged once it has been written out. If listen is killed just then, the next
+    one writes that last message out again. With --exec it is the command's: it gets
     the body on its standard input, and SECURERELAY_FROM, _TO, _TIME (Unix milliseconds), _N,
     _STREAM, _SEQ and _ID (stream:seq, the same if the message comes again) in its environment.
     COMMAND is split into words as a shell would, but no shell runs it. Commands run one after the
@@ -56,7 +59,8 @@ def command(
 
                 await execute(reactor, words, message, access.folder)
 
-        await receive(client, take, reactor.seconds, count, timeout, careful=words is not None)
+        with opened(access.folder) if words is None else nullcontext() as shown:
+            await receive(client, take, reactor.seconds, count, timeout, shown)
 
     access.run(work)
 
@@ -78,7 +82,7 @@ async def receive(
     seconds: Callable[[], float],
     count: int | None,
     timeout: float | None,
-    careful: bool = False,
+    shown: Shown | None = None,
 ) -> None:
     """Take messages until there were enough, or the time is over.
 
@@ -88,7 +92,8 @@ async def receive(
         seconds: a monotonic clock.
         count: how many; None for as many as come.
         timeout: seconds; None for no end.
-        careful: whether each message is on disk as dealt with before the next one is taken.
+        shown: notes what was shown; None to have each message on disk as dealt with before the next
+            one is taken.
 
     Raises:
         Failure: ``timeout`` if fewer than ``count`` came.
@@ -103,8 +108,14 @@ async def receive(
             if count is None:
                 return
             raise Failure("timeout", f"{taken} of {count} messages came in time") from None
-        await take(message)
-        noted = message.ack()
-        if careful:
-            await noted
+        if shown is None:
+            await take(message)
+            await message.ack()
+        elif message in shown:
+            message.ack()
+            continue
+        else:
+            await take(message)
+            shown.add(message)
+            await shown.noted(message, message.ack())
         taken += 1

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.daemon import PATIENCE, Daemon, environment, wait_until
-from tests.end_to_end.people import Person, Running, enrol
+from tests.end_to_end.people import COMMAND, Person, Running, enrol
 from tests.relay.folders import copy_folder
 
 SMALL = ("--key-bits", "2048")
@@ -193,6 +193,34 @@ def test_no_message_is_lost_or_doubled_when_the_sender_is_killed_again_and_again
         numbers = [int(text.split()[1]) for text in shown if text.startswith(f"cycle{cycle} ")]
         assert numbers == sorted(numbers)
     assert set(states_of(place.alice)) <= {"accepted", "delivered"}
+
+
+def shown_and_killed(bob: Person, enough: int) -> list[str]:
+    """Listen into a pipe that is soon full, kill the listener, and tell what it has written."""
+    with subprocess.Popen(
+        [*COMMAND, "listen", "--json"], cwd=bob.home, env=bob.environment, stdout=subprocess.PIPE
+    ) as listener:
+        assert listener.stdout is not None
+        lines = [listener.stdout.readline() for _ in range(enough)]
+        listener.kill()
+        lines += listener.stdout.readlines()
+    return [json.loads(line)["text"].rstrip(".") for line in lines if line.endswith(b"\n")]
+
+
+def test_a_listener_that_is_killed_shows_at_most_one_message_again(place: Place):
+    given = [f"heard {number}" for number in range(300)]
+    place.alice.must(
+        "send", "bob", "--lines", given="\n".join(text.ljust(2000, ".") for text in given)
+    )
+    shown: list[str] = []
+    kills = 0
+    while len(set(shown)) < len(given):
+        again = shown_and_killed(place.bob, min(50, len(given) - len(set(shown))))
+        assert set(again) & set(shown) <= set(shown[-1:])
+        shown += again
+        kills += 1
+    assert list(dict.fromkeys(shown)) == given
+    assert kills > 2
 
 
 def test_two_programs_of_one_profile_send_at_once(place: Place):
