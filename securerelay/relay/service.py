@@ -136,6 +136,7 @@ class RelayService:
             wall=self._wall,
         )
         self.context.router.start()
+        self.context.keylog.changed()
         await self.listeners.open(RelayFactory(self.context))
         self._admin = admin.listen(
             self._reactor,
@@ -286,8 +287,10 @@ class RelayService:
         self.log.summarise()
 
     async def _tidy(self) -> None:
-        """Forget what has expired."""
+        """Forget what has expired, and make good a head of the key log that failed."""
         await self.store.tidy(int(self._wall() * 1000))
+        if self.context is not None:
+            self.context.keylog.changed()
 
     def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         """Do something again and again; once that it fails is told and does not end it."""

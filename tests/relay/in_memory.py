@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import Logger, LogPublisher
 
+from securerelay.crypto.primitives import sha256
 from securerelay.errors import LocalError
 from securerelay.identity.relayfolder import RelayFolder
 from securerelay.relay.config import Config
@@ -126,7 +127,13 @@ class Relay:
 
     def start(self) -> Relay:
         self.run(self.service.start())
+        self.work()
         return self
+
+    def work(self) -> None:
+        """Have the threads do what waits for them."""
+        while self.threads.work:
+            self.threads.do_one()
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Ask as the administrator."""
@@ -142,7 +149,7 @@ class Relay:
         now = int(self.reactor.seconds() * 1000)
         token = bytes.fromhex(self.ask("invite", name=name)["token"])
         row = CertificateRow(
-            name, name.encode(), name.encode() * 32, b"spki", 77, now + days * 86_400_000, now
+            name, name.encode(), sha256(name.encode()), b"spki", 77, now + days * 86_400_000, now
         )
         self.run(self._consume(token, row, now))
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from twisted.internet.defer import Deferred, fail
 
 from securerelay.errors import ConfigError, LocalError, StorageError
+from securerelay.identity import keylog
 from securerelay.identity.invitation import Invitation
 from securerelay.relay.config import Certificates, Config, Handshake, Lifetimes, Limits, Tls
 from securerelay.relay.service import DAY
@@ -188,6 +189,24 @@ def test_expired_things_are_forgotten_every_minute(relay: Relay) -> None:
     relay.ask("invite", name="alice", expires=60)
     relay.reactor.pump([3600] * 24 * 32)
     assert relay.ask("invitations")["invitations"] == []
+
+
+def test_a_head_of_the_key_log_is_signed_at_the_start_and_after_every_change(relay: Relay) -> None:
+    log = relay.service.running.keylog
+    assert keylog.read_head(log.head).size == 0
+    relay.enrol("alice")
+    assert relay.ask("revoke", name="alice")["ok"] is True
+    relay.work()
+    head = keylog.read_head(log.head)
+    assert (head.size, head.relay_id) == (2, relay.service.relay_id)
+    assert head.signed_by(relay.service.folder.key.public_key())
+
+
+def test_a_head_that_could_not_be_signed_is_made_good_within_a_minute(relay: Relay) -> None:
+    relay.enrol("alice")
+    relay.reactor.pump([30, 30])
+    relay.work()
+    assert keylog.read_head(relay.service.running.keylog.head).size == 1
 
 
 def test_what_fails_now_and_then_is_told_and_tried_again(
