@@ -74,6 +74,10 @@ class ProfileError(LocalError):
     """A profile that is missing, incomplete or in use."""
 
 
+class UnknownContact(LocalError):
+    """A peer of whom no keys are known here."""
+
+
 class InvitationError(LocalError):
     """An invitation that is mistyped, expired or none at all."""
 

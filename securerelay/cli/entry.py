@@ -30,6 +30,9 @@ VERBS = {
     "chat": "Talk with a peer, line by line.",
     "who": "List the peers.",
     "room": "Make rooms, and be in them.",
+    "contacts": "List whose keys are known, and how well.",
+    "verify": "Compare keys with a contact.",
+    "trust": "Accept a contact's new key.",
     "status": "Show the relay on this machine, and the profile.",
     "renew": "Renew the profile's certificate, if it is due.",
     "revoke": "Shut a peer out for good, at once.",
@@ -68,7 +71,8 @@ class Verbs(click.Group):
     params=common_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 reached what was asked for, 1 anything without a number of its own, "
-    "2 usage, 3 cannot connect, 4 authentication, 5 unknown peer, 6 offline, 7 timeout, 8 quota.",
+    "2 usage, 3 cannot connect, 4 authentication, 5 unknown peer, 6 offline, 7 timeout, 8 quota, "
+    "9 keys not to be trusted.",
 )
 @click.version_option(__version__, prog_name="securerelay")
 def cli() -> None:

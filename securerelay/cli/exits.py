@@ -14,6 +14,7 @@ status meaning
 6      the peer is offline, and the message was not to be kept
 7      it took too long
 8      a quota: a full mailbox or disk, too many messages a second, members or rooms
+9      keys that are not to be trusted as they are, or not to be had: nothing is sealed with them
 128+n  ended by signal n: 130 for Ctrl-C; 141 when whoever read the output went away
 ====== =============================================================================================
 """
@@ -34,6 +35,7 @@ UNKNOWN = 5
 OFFLINE = 6
 TIMEOUT = 7
 QUOTA = 8
+UNTRUSTED = 9
 INTERRUPTED = 128 + signal.SIGINT
 READER_GONE = 128 + signal.SIGPIPE
 
@@ -93,12 +95,28 @@ _STATUS = {
     "storage-full": QUOTA,
     "rate": QUOTA,
     "too-many": QUOTA,
+    "not-verified": UNTRUSTED,
+    "bundle-bad": UNTRUSTED,
+    "bundle-withheld": UNTRUSTED,
+    "bundle-conflict": UNTRUSTED,
+    "bundle-rollback": UNTRUSTED,
+    "peer-away": UNTRUSTED,
+    "key-changed": UNTRUSTED,
+    "list-bad": UNTRUSTED,
+    "list-rollback": UNTRUSTED,
+    "room-conflict": UNTRUSTED,
+    "room-changed-hands": UNTRUSTED,
+    "foreign-leaf": UNTRUSTED,
+    "split-log": UNTRUSTED,
+    "log-bad": UNTRUSTED,
+    "unchecked": UNTRUSTED,
 }
 
 _LOCAL = (
     (errors.BadName, "bad-name"),
     (errors.WrongPassphrase, "wrong-passphrase"),
     (errors.KeyFileError, "key-file"),
+    (errors.UnknownContact, "unknown"),
     (errors.InvitationError, "invitation"),
     (errors.ProfileError, "profile"),
     (errors.ConfigError, "config"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from securerelay.cli.admin import ask
 from securerelay.cli.durations import Duration
-from securerelay.cli.exits import Failure
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import moment
+from securerelay.cli.qr import Codes
 from securerelay.names import check_new_peer
 
 
@@ -32,23 +30,15 @@ def command(common: Common, name: str, expires: int | None, address: str | None,
     that nobody else reads.
     """
     check_new_peer(name)
-    code = _code_writer() if qr else None
+    codes = Codes() if qr else None
     answer = ask(common.data_folder(), "invite", name=name, expires=expires, address=address)
     out = common.out
     if answer.get("note"):
         out.note(str(answer["note"]))
     out.say({key: answer[key] for key in ("name", "uri", "token", "expires")}, "{uri}")
-    if code is not None and not out.json:
-        code.make(str(answer["uri"])).terminal(sys.stdout, compact=True)
+    if codes is not None and not out.json:
+        codes.show(str(answer["uri"]))
     if not out.json:
         out.note(
             f"good for one newcomer, until {moment(answer['expires'])}; there: securerelay join -"
         )
-
-
-def _code_writer():  # type: ignore[no-untyped-def]  # segno carries no annotations
-    try:
-        import segno
-    except ImportError:
-        raise Failure("missing", "--qr needs segno: pip install 'securerelay[qr]'") from None
-    return segno

@@ -15,6 +15,7 @@ from securerelay.identity import profiles
 
 if TYPE_CHECKING:
     from securerelay.client import Client
+    from securerelay.client.sealing.trust import Trust
     from securerelay.identity.profile import Profile
 
 T = TypeVar("T")
@@ -74,6 +75,13 @@ class Access:
         if not protected:
             return None
         return passphrases.given(self._file) or passphrases.asked(self._common, question)
+
+    def trust(self) -> Trust:
+        """Open what the profile knows of others; no connection is needed."""
+        from securerelay.client.sealing.trust import Trust
+
+        self.profile.key(self.passphrase)
+        return Trust(self.profile)
 
     def run(
         self,
