@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,9 +53,9 @@ def another(identity: Identity) -> Identity:
 
 
 @pytest.fixture
-def alice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Profile]:
+def alice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """Alice, whose profile is the one that commands use; she has met Bob."""
     monkeypatch.setenv("SECURERELAY_PROFILE", str(tmp_path / "alice"))
     made = home(tmp_path, "alice")
     introduce(made, identity(home(tmp_path, "bob")))
-    yield made
+    return made
