@@ -22,7 +22,7 @@ PLACES = {
     "after-commit-before-ok": "messages are in the store, and their senders were not told",
     "after-delivery-before-ack": "a recipient's ACK has come, and nothing was done about it",
     "stream-opened": "a stream was opened in the store, and its sender was not told",
-    "tickets-kept": "a session's tickets are in the store, about when its WELCOME leaves",
+    "tickets-kept": "new tickets are in the store, up to a moment after their WELCOME left",
     "ticket-taken": "a ticket was taken out of the store, and its session does not exist yet",
     "enrolment-committed": "a newcomer is in the directory, and has no certificate yet",
     "revocation-committed": "a name has ended, and its sessions go on",

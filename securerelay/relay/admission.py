@@ -20,7 +20,6 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from cryptography import x509
-from twisted.python.failure import Failure
 
 from securerelay import failpoints
 from securerelay.crypto.primitives import sha256
@@ -49,7 +48,7 @@ async def find_ticket(
         RemoteError: what ``verify`` raised; the ticket stays.
     """
     try:
-        redeemed = await context.store.ticket_take(sha256(ticket_id), context.now(), verify)
+        redeemed = await context.tickets.take(sha256(ticket_id), context.now(), verify)
     except StorageError:
         return None  # What cannot be deleted cannot be used; a full handshake still can.
     if redeemed is None:
@@ -130,7 +129,7 @@ async def again(
     Raises:
         Refused: ``revoked``.
     """
-    await context.store.tickets_kill(session_id=session.session_id)
+    await context.tickets.kill(session.session_id)
     row = await context.store.lookup(session.peer.text)
     if row is None or row.state != "active":
         raise Refused("revoked", "the name has ended")
@@ -156,8 +155,7 @@ def _welcome(
             )
             for ticket in tickets
         ]
-        # Nobody waits for the disk: a ticket that was lost only means a full handshake.
-        context.store.ticket_put(rows).addCallbacks(_kept, _not_kept)
+        context.tickets.put(rows)
     return {
         "time": now,
         "tickets": [[encode(ticket.id), ends // 1000] for ticket in tickets],
@@ -168,14 +166,6 @@ def _welcome(
         },
         "log": {"head": encode(context.keylog.head)} if context.keylog.head else {},
     }
-
-
-def _kept(_: None) -> None:
-    failpoints.reach("tickets-kept")
-
-
-def _not_kept(failure: Failure) -> None:
-    failure.trap(StorageError)
 
 
 async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from securerelay.relay.limits import Gate
 from securerelay.relay.logging import EventLog
 from securerelay.relay.router import Router
 from securerelay.relay.signing import Runs
+from securerelay.relay.tickets import Tickets
 from securerelay.store.interface import Store
 from securerelay.store.rows import CertificateRow
 
@@ -40,6 +41,7 @@ class RelayContext:
         log: where events are told.
         address: where newcomers are sent, for invitations that peers make.
         wall: the time of day, Unix seconds.
+        tickets: what lets peers come back; made of the store.
         router: who is here and who gets what; made of all the others.
         keylog: what the relay says for ever about whom it vouched for; likewise.
     """
@@ -56,10 +58,12 @@ class RelayContext:
     log: EventLog
     address: Callable[[], Address]
     wall: Callable[[], float] = time.time
+    tickets: Tickets = field(init=False)
     router: Router = field(init=False)
     keylog: KeyLog = field(init=False)
 
     def __post_init__(self) -> None:
+        self.tickets = Tickets(self.reactor, self.store)
         self.router = Router(self.reactor, self.store, self.epoch, self.config, self.log, self.wall)
         self.keylog = KeyLog(
             self.store,

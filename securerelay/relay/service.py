@@ -165,6 +165,7 @@ class RelayService:
         await self.listeners.close()
         if self.context is not None:
             await self._drain(self.context)
+            self.context.tickets.flush()
             self.context = None
         self.pool.stop()
         await self.store.close()

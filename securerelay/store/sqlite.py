@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from securerelay.files import FolderLock
 from securerelay.store import (
     copies,
     sql_bundles,
@@ -22,8 +23,8 @@ from securerelay.store import (
     sql_tickets,
 )
 from securerelay.store.engine import Call, Engine
-from securerelay.store.folder import FolderLock
 from securerelay.store.interface import StorageStopped, Store
+from securerelay.store.known import Known
 from securerelay.store.lane import NewLane, ThreadLane
 from securerelay.store.ledger import Ledger
 from securerelay.store.rows import (
@@ -85,6 +86,7 @@ class SqliteStore:
         self._tickets = sql_tickets.Tickets(wrap_key)
         lock = FolderLock(folder) if lock is None else lock
         self._ledger = Ledger()
+        self._known = Known()
         self._engine = Engine(folder, call, lane, lock, self._ledger, failpoint, on_stop)
         self._write = self._engine.write
         self._read = self._engine.read
@@ -102,7 +104,12 @@ class SqliteStore:
     # The directory.
 
     def lookup(self, name: str) -> Deferred[PeerRow | None]:
-        return self._read(lambda db: sql_directory.lookup(db, name))
+        known = self._known
+        peer = known.get(name)
+        if peer is not None:
+            return succeed(peer)
+        found: Deferred[PeerRow | None] = self._read(lambda db: sql_directory.lookup(db, name))
+        return found.addCallback(known.keep, known.changes)
 
     def peers(self) -> Deferred[list[PeerRow]]:
         return self._read(sql_directory.peers)
@@ -114,10 +121,11 @@ class SqliteStore:
         return self._read(lambda db: sql_directory.expiring(db, before))
 
     def renew(self, certificate: CertificateRow) -> Deferred[PeerRow]:
-        return self._write(lambda db: sql_directory.renew(db, certificate))
+        return self._known.until(self._write(lambda db: sql_directory.renew(db, certificate)))
 
     def revoke(self, name: str, now: int, *, closed: bool = False) -> Deferred[int]:
-        return self._write(lambda db: sql_directory.revoke(db, name, now, closed), frees=True)
+        revoked = self._write(lambda db: sql_directory.revoke(db, name, now, closed), frees=True)
+        return self._known.until(revoked)
 
     def revocations(self, after: int) -> Deferred[list[Revocation]]:
         return self._read(lambda db: sql_directory.revocations(db, after))
@@ -163,7 +171,15 @@ class SqliteStore:
     def ticket_take(
         self, id_sha256: bytes, now: int, verify: Callable[[bytes], None]
     ) -> Deferred[Redeemed | None]:
-        return self._write(lambda db: self._tickets.take(db, id_sha256, now, verify), frees=True)
+        known, changes = self._known, self._known.changes
+
+        def remember(redeemed: Redeemed | None) -> Redeemed | None:
+            if redeemed is not None:
+                known.keep(redeemed.peer, changes)
+            return redeemed
+
+        taken = self._write(lambda db: self._tickets.take(db, id_sha256, now, verify), frees=True)
+        return taken.addCallback(remember)
 
     def tickets_kill(
         self, *, session_id: bytes | None = None, name: str | None = None

@@ -107,9 +107,10 @@ def test_a_peer_that_is_revoked_while_it_is_let_in_stays_out() -> None:
     store = Slow()
     world = World(store=store)
     row = world.enrol("alice")
-    store.slow = {"ticket_put"}
+    store.slow, store.stale = {"lookup"}, {"lookup"}
     guest = world.connect(credential(row.der, 0))
     done(Deferred.fromCoroutine(world.router.revoke("alice")))
+    store.slow = set()
     store.answer()
     world.run()
     assert guest.end == "revoked"
@@ -179,6 +180,7 @@ def test_a_full_disk_keeps_nobody_out() -> None:
     store.slow = {"ticket_put"}
     guest = world.connect(credential(row.der, 0))
     ticket = guest.welcomes[0].tickets[0]
+    world.run(1)
     store.answer(StorageFull("no room"))
     again = world.connect(credential(row.der, 0), ticket)
     assert not again.welcomes[0].resumed

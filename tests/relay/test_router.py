@@ -118,4 +118,5 @@ def test_the_relay_that_ends_stops_its_timers() -> None:
     world.run()
     done(draining)
     world.factory.doStop()
+    world.context.tickets.flush()
     assert world.clock.calls == []

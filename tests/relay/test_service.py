@@ -16,6 +16,7 @@ from securerelay.relay.config import Certificates, Config, Handshake, Lifetimes,
 from securerelay.relay.service import DAY
 from securerelay.relay.tls import hosts
 from tests.relay.in_memory import Relay
+from tests.store.samples import ticket
 
 
 @pytest.fixture
@@ -251,6 +252,13 @@ def test_a_stopped_relay_has_let_go_of_everything(relay: Relay) -> None:
     assert relay.recorded.lines[-1] == "info relay.stopped"
     with pytest.raises(LocalError, match="not running"):
         _ = relay.service.running
+
+
+def test_tickets_of_the_last_moment_reach_the_disk_before_it_is_let_go(relay: Relay) -> None:
+    relay.service.running.tickets.put([ticket("alice")])
+    relay.run(relay.service.stop())
+    assert relay.reactor.getDelayedCalls() == []
+    assert list(relay.store._tickets.values()) == [ticket("alice")]
 
 
 def test_a_relay_that_never_started_can_be_stopped(tmp_path: Path) -> None:
