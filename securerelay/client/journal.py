@@ -101,6 +101,19 @@ class Journal:
         """
         return self.prepare(lambda: job, write=write)
 
+    def outside(self, work: Callable[[State], T]) -> Deferred[T]:
+        """Have something done between two transactions, which must not raise.
+
+        Raises:
+            StorageError: through the Deferred, if nothing is taken any more.
+        """
+        waiting: Deferred[T] = Deferred()
+        if self._closed is not None:
+            waiting.errback(StorageError("the profile's state is closed"))
+        else:
+            self._lane.put(lambda: work(self._state), waiting.callback)
+        return waiting
+
     def prepare(
         self, prepare: Callable[[], Callable[[State], T]], soon: bool = True, write: bool = True
     ) -> Deferred[T]:

@@ -269,6 +269,10 @@ class Vault:
             if one not in skip
         ]
 
+    def prekey_numbers(self, state: State) -> list[int]:
+        """List the numbers of the bundles that tell our prekeys, lowest first."""
+        return [one for (one,) in state.db.execute("SELECT number FROM prekey ORDER BY number")]
+
     def count_prekeys(self, state: State) -> int:
         """Count the prekeys."""
         (count,) = state.db.execute("SELECT count(*) FROM prekey").fetchone()

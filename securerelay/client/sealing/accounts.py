@@ -1,0 +1,184 @@
+"""What came of others' indices, so that it shows when something is missing.
+
+There is an account for each stream to each recipient.  It is kept twice: here as messages are
+shown, on disk as they are dealt with; what was shown and not dealt with comes again after a crash.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from securerelay.client.journal import Journal
+from securerelay.client.state import State
+from securerelay.sealing.numbers import Arrival, Ledger
+from securerelay.sealing.plaintext import Content
+from securerelay.sealing.verdicts import Rejected
+
+MOST = 4096
+"""Accounts kept in memory."""
+
+Key = tuple[str, str, str]
+"""Whose (a fingerprint in hexadecimal), which stream (base64url), to whom."""
+_Step = Callable[[Ledger], "tuple[Ledger, Arrival]"]
+
+
+def stream_name(stream: bytes) -> str:
+    """Return a stream's id as it is in SEND and MSG: base64url of the 16 bytes."""
+    return base64.urlsafe_b64encode(stream).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a verified message says of indices.
+
+    Args:
+        fp: its sender's fingerprint.
+        content: what was signed.
+    """
+
+    fp: bytes
+    content: Content
+
+    def steps(self) -> Iterator[tuple[Key, _Step]]:
+        """Yield what to do in which account, the message's own first."""
+        content, fp = self.content, self.fp.hex()
+        own = (fp, stream_name(content.stream), content.to)
+        yield own, lambda ledger: ledger.arrive(content.index, content.skipped)
+        place = content.replaces
+        if place is not None and place.index:
+            index = place.index
+            yield (fp, stream_name(place.stream), content.to), lambda one: one.settle(index)
+        for stream, last in content.heads:
+            yield (fp, stream_name(stream), content.to), functools.partial(_told, last)
+
+    def begin(self) -> Ledger:
+        """Return an account that begins with this message."""
+        room = self.content.to.startswith("@")
+        return Ledger.joined(self.content.index) if room else Ledger()
+
+
+class Accounts:
+    """The accounts of one profile, in memory.
+
+    Args:
+        journal: where they are on disk.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._ledgers: OrderedDict[Key, Ledger | None] = OrderedDict()
+        self._shown: dict[int, Counted] = {}
+
+    async def look_up(self, counted: Counted) -> None:
+        """Bring the accounts of a message into memory."""
+        missing = [key for key, _ in counted.steps() if key not in self._ledgers]
+        if not missing:
+            return
+        found = await self._journal.do(
+            lambda state: [load(state, key) for key in missing], write=False
+        )
+        self._ledgers.update(zip(missing, found, strict=True))
+        for one in self._shown.values():
+            for key, step in one.steps():
+                if key in missing:
+                    self._ledgers[key], _ = _step(self._ledgers[key] or one.begin(), step)
+        while len(self._ledgers) > MOST:
+            self._ledgers.popitem(last=False)
+
+    def arrive(self, n: int, counted: Counted) -> Arrival:
+        """Account for a message that was verified and will be shown.
+
+        Args:
+            n: names it until it is dealt with.
+            counted: looked up just before.
+
+        Raises:
+            Rejected: ``altered`` if another message had its index.
+        """
+        missing, late = 0, False
+        for key, step in counted.steps():
+            ledger, arrival = step(self._ledgers.get(key) or counted.begin())
+            self._ledgers[key] = ledger
+            missing += arrival.missing
+            late = late or arrival.late
+        self._shown[n] = counted
+        return Arrival(missing, late)
+
+    def dealt(self, n: int) -> Counted | None:
+        """Return what a message that is dealt with said, to be kept with :func:`keep`."""
+        return self._shown.pop(n, None)
+
+    def refresh(self) -> None:
+        """Look at the disk again: other processes may have accounted for messages meanwhile."""
+        self._ledgers.clear()
+
+
+def load(state: State, key: Key) -> Ledger | None:
+    """Read an account; None if there is none."""
+    row = state.db.execute(
+        "SELECT highest, missing, forgotten FROM account "
+        "WHERE fp = ? AND stream = ? AND recipient = ?",
+        key,
+    ).fetchone()
+    if row is None:
+        return None
+    highest, missing, forgotten = row
+    return Ledger(highest, tuple(_numbers(missing)), forgotten)
+
+
+def keep(state: State, dealt: Iterable[Counted], now: int) -> None:
+    """Account on disk for messages that were dealt with.
+
+    Args:
+        state: of the transaction.
+        dealt: what they said, in the order in which they were dealt with.
+        now: Unix ms.
+    """
+    ledgers: dict[Key, Ledger] = {}
+    for counted in dealt:
+        for key, step in counted.steps():
+            ledger = ledgers.get(key) or load(state, key) or counted.begin()
+            ledgers[key], _ = _step(ledger, step)
+    state.db.executemany(
+        "INSERT OR REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (*key, ledger.highest, _ranges(ledger.missing), ledger.forgotten, now)
+            for key, ledger in ledgers.items()
+        ],
+    )
+
+
+def _told(last: int, ledger: Ledger) -> tuple[Ledger, Arrival]:
+    return ledger.told(last)
+
+
+def _step(ledger: Ledger, step: _Step) -> tuple[Ledger, Arrival]:
+    try:
+        return step(ledger)
+    except Rejected:
+        # Another process accounted for it already.
+        return ledger, Arrival()
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """Write ascending numbers as ranges, such as ``1-4 7``."""
+    parts: list[str] = []
+    start = end = None
+    for one in (*numbers, None):
+        if end is not None and one == end + 1:
+            end = one
+            continue
+        if start is not None:
+            parts.append(str(start) if start == end else f"{start}-{end}")
+        start = end = one
+    return " ".join(parts)
+
+
+def _numbers(ranges: str) -> Iterator[int]:
+    for part in ranges.split():
+        start, _, end = part.partition("-")
+        yield from range(int(start), int(end or start) + 1)

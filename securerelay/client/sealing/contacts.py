@@ -1,0 +1,313 @@
+"""Contacts: their keys fetched from the relay, held against what we know of them, sealed with.
+
+What is decided about a contact is decided in a transaction on the profile's database, so that all
+its programs, and whoever verifies a contact meanwhile, agree; it is on disk before it is used.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from securerelay.client.journal import Journal
+from securerelay.client.sealing.notices import Notices
+from securerelay.client.sealing.own import OwnKeys
+from securerelay.client.sealing.vault import Contact, Vault
+from securerelay.client.state import State
+from securerelay.errors import Refused, RemoteError, SecureRelayError
+from securerelay.protocol import lines
+from securerelay.sealing import bundle, envelope, pins
+from securerelay.sealing.bundle import FRESH, Bundle
+from securerelay.sealing.fingerprint import Author
+from securerelay.sealing.pins import Pin
+from securerelay.sealing.plaintext import Content
+from securerelay.sealing.verdicts import Rejected, Verdict
+
+MOST = 4096
+"""Contacts kept in memory."""
+BATCH = 64
+"""Peers asked for in one call."""
+
+Call = Callable[[str, "dict[str, typing.Any]"], Awaitable["dict[str, typing.Any]"]]
+
+
+class Recipient(typing.Protocol):
+    """Somebody who can be sealed for at this moment."""
+
+    @property
+    def bound(self) -> bytes:
+        """For whom a message is sealed for ever: a peer's fingerprint, or a room's id."""
+
+    def seal(self, content: Content) -> bytes:
+        """Return a sealed body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A contact that can be sealed for (a :class:`Recipient`).
+
+    Args:
+        author: who seals.
+        bundle: its keys, found good.
+        fetched: when, Unix ms.
+    """
+
+    author: Author
+    bundle: Bundle
+    fetched: int
+
+    @property
+    def bound(self) -> bytes:
+        """The peer's fingerprint."""
+        return self.bundle.identity.fp
+
+    def seal(self, content: Content) -> bytes:
+        """Return an envelope."""
+        return envelope.seal(
+            content, self.author, self.bound, self.bundle.prekey_id, self.bundle.key
+        )
+
+    def fresh(self, pin: Pin, now: int) -> bool:
+        """Tell whether the keys may be sealed with without asking the relay again."""
+        return (
+            0 <= now - self.fetched < FRESH
+            and now < self.bundle.expires
+            and self.bundle.number >= pin.number
+            and pin.blocked is None
+            and pin.fp == self.bound
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What came of holding a bundle against what we knew."""
+
+    contact: Contact | None
+    bundle: Bundle | None = None
+    shown: Verdict | None = None
+    error: RemoteError | None = None
+
+
+class Contacts:
+    """The contacts of a profile.
+
+    Args:
+        own: who seals.
+        ca_spki: the key of the relay's authority, SubjectPublicKeyInfo in DER.
+        vault: what is kept.
+        journal: where.
+        call: asks the relay; it fails without a connection.
+        notices: tells the user.
+        clock: the reactor.
+    """
+
+    def __init__(
+        self,
+        own: OwnKeys,
+        ca_spki: bytes,
+        vault: Vault,
+        journal: Journal,
+        call: Call,
+        notices: Notices,
+        clock: IReactorTime,
+    ) -> None:
+        self._own = own
+        self._ca_spki = ca_spki
+        self._vault = vault
+        self._journal = journal
+        self._call = call
+        self._notices = notices
+        self._clock = clock
+        self._pins: OrderedDict[str, Pin] = OrderedDict()
+        self._peers: dict[str, Peer] = {}
+        self._wanted: dict[str, list[Deferred[Peer]]] = {}
+        self._due: list[str] = []
+
+    # -- for sealing
+
+    def find(self, to: str) -> Peer | None:
+        """Return somebody who can be sealed for at this moment, as far as we know in memory."""
+        peer, pin = self._peers.get(to), self._pins.get(to)
+        if peer is None or pin is None or not peer.fresh(pin, self._journal.now()):
+            return None
+        return peer
+
+    def want(self, to: str) -> Deferred[Peer]:
+        """Make it possible to seal for somebody: ask the relay for the keys.
+
+        Raises:
+            Rejected: through the Deferred: what the relay serves may not be sealed with.
+            Refused: through the Deferred: ``unknown`` if there is no such peer.
+            ConnectError: through the Deferred: the relay could not be asked.
+        """
+        peer = self.find(to)
+        return self.renew(to) if peer is None else succeed(peer)
+
+    def renew(self, to: str) -> Deferred[Peer]:
+        """Ask the relay for somebody's keys, whatever we have; see :meth:`want`."""
+        waiting: Deferred[Peer] = Deferred()
+        asked = self._wanted.setdefault(to, [])
+        asked.append(waiting)
+        if len(asked) == 1:
+            self._due.append(to)
+            if len(self._due) == 1:
+                # All that are wanted in one turn of the reactor are asked for in one call.
+                self._clock.callLater(0, self._ask)
+        return waiting
+
+    def doubt(self, to: str, code: str) -> None:
+        """The relay refused a message for now; it says nothing of a peer's keys."""
+
+    def _ask(self) -> None:
+        due, self._due = self._due, []
+        for at in range(0, len(due), BATCH):
+            Deferred.fromCoroutine(self._fetch(due[at : at + BATCH]))
+
+    async def _fetch(self, names: list[str]) -> None:
+        learnt: dict[str, Peer | SecureRelayError]
+        try:
+            await self._own.published()
+            answer = await self._call("key.fetch", {"peers": names})
+            entries = answer.get("bundles")
+            if not isinstance(entries, dict):
+                raise RemoteError("protocol", "key.fetch answered without bundles")
+            learnt = await self._learn({name: entries.get(name) for name in names})
+        except SecureRelayError as error:
+            learnt = dict.fromkeys(names, error)
+        for name in names:
+            found = learnt[name]
+            for one in self._wanted.pop(name):
+                if isinstance(found, Peer):
+                    one.callback(found)
+                else:
+                    one.errback(found)
+
+    # -- for opening
+
+    def pin(self, name: str) -> Pin | None:
+        """Return the pin of somebody who was looked up before."""
+        pin = self._pins.get(name)
+        if pin is not None:
+            self._pins.move_to_end(name)
+        return pin
+
+    async def look_up(self, names: Iterable[str]) -> None:
+        """Bring pins into memory, as far as there are some on disk."""
+        missing = [name for name in names if name not in self._pins]
+        if missing:
+            found = await self._journal.do(
+                lambda state: self._vault.contacts(state, missing), write=False
+            )
+            for contact in found:
+                self._keep(contact, None)
+
+    def hear(self, name: str, number: int) -> None:
+        """Note the bundle number that a verified message of a contact told."""
+        pin = self._pins.get(name)
+        if pin is None or number <= pin.number:
+            return
+        self._pins[name] = pins.hear(pin, number)
+
+        def note(state: State) -> None:
+            contact = self._vault.contact(state, name)
+            if contact is not None:
+                heard = replace(contact, pin=pins.hear(contact.pin, number))
+                self._vault.save_contact(state, heard)
+
+        self._journal.do(note).addErrback(lambda _: None)
+
+    # -- what the relay serves
+
+    async def _learn(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
+        """Hold what the relay serves against what we know, write it down, and take it over."""
+        now = self._journal.now()
+
+        def job(state: State) -> dict[str, _Learnt]:
+            return {name: self._judge(state, name, entry, now) for name, entry in entries.items()}
+
+        learnt = await self._journal.do(job)
+        found: dict[str, Peer | SecureRelayError] = {}
+        for name, one in learnt.items():
+            peer = None
+            if one.bundle is not None:
+                peer = Peer(self._own.author, one.bundle, now)
+            if one.contact is not None:
+                self._keep(one.contact, peer)
+            if one.shown is not None:
+                self._notices.show(one.shown, name)
+            found[name] = peer or one.error or RemoteError("protocol", "nothing served")
+        return found
+
+    def _keep(self, contact: Contact, peer: Peer | None) -> None:
+        name = contact.name
+        self._pins[name] = contact.pin
+        self._pins.move_to_end(name)
+        if peer is not None:
+            self._peers[name] = peer
+        while len(self._pins) > MOST:
+            old, _ = self._pins.popitem(last=False)
+            self._peers.pop(old, None)
+
+    def _judge(self, state: State, name: str, entry: typing.Any, now: int) -> _Learnt:
+        known = self._vault.contact(state, name)
+        if not isinstance(entry, dict):
+            return _Learnt(known, error=Refused("unknown", f"there is no peer {name}"))
+        try:
+            raw = _raw(entry)
+            served = bundle.read(raw, name, self._ca_spki)
+            before = known.pin if known else None
+            pin, shown = _hold(before, served, now)
+            stored = self._stored(known, pin)
+            kept = (known.bundle, known.fetched) if known and stored else (None, 0)
+            contact = Contact(pin, *kept, _since(known, pin, now))
+        except RemoteError as error:
+            return _Learnt(known, error=error)
+        try:
+            pins.require_unblocked(pin)
+            bundle.check_current(served, pin.fp, stored, pin.number, now)
+        except Rejected as error:
+            self._vault.save_contact(state, contact)
+            return _Learnt(contact, shown=shown, error=error)
+        pin = pins.hear(pin, served.number)
+        contact = replace(contact, pin=pin, bundle=raw, fetched=now)
+        self._vault.save_contact(state, contact)
+        if entry.get("state") != "active":
+            gone = Refused("unknown", f"{name} was revoked")
+            return _Learnt(contact, shown=shown, error=gone)
+        return _Learnt(contact, served, shown)
+
+    def _stored(self, known: Contact | None, pin: Pin) -> Bundle | None:
+        """Return the last bundle that was found good, if it is of the one who is pinned."""
+        if known is None or known.bundle is None:
+            return None
+        stored = bundle.read(known.bundle, known.name, self._ca_spki)
+        return stored if stored.identity.fp == pin.fp else None
+
+
+def _raw(entry: dict[str, typing.Any]) -> bytes:
+    encoded = entry.get("bundle")
+    if not isinstance(encoded, str):
+        raise Rejected(Verdict.BUNDLE_BAD, "none was published yet")
+    try:
+        return lines.decode(encoded)
+    except RemoteError as error:
+        raise Rejected(Verdict.BUNDLE_BAD, error.detail) from None
+
+
+def _hold(pin: Pin | None, served: Bundle, now: int) -> tuple[Pin, Verdict | None]:
+    """Hold a bundle against the pin, or make one; a verdict that was shown before is not again."""
+    if pin is None:
+        return pins.first_sight(served), None
+    met, verdict = pins.meet(pin, served, frozenset(), now)
+    again = verdict is Verdict.KEY_CHANGED and met.blocked == pin.blocked
+    return met, None if again else verdict
+
+
+def _since(known: Contact | None, pin: Pin, now: int) -> int:
+    same = known is not None and (known.pin.fp, known.pin.level) == (pin.fp, pin.level)
+    return known.since if known is not None and same else now

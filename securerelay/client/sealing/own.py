@@ -1,0 +1,233 @@
+"""Our own keys: published, renewed every hour, and destroyed once nobody needs them.
+
+All programs of a profile share them.  What one of them makes is in the profile's database before
+anybody hears of it, and the others look there for a prekey that they do not know.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from securerelay.client.journal import Journal
+from securerelay.client.sealing.notices import COPIED, Notices
+from securerelay.client.sealing.vault import Vault, scrub
+from securerelay.client.state import State
+from securerelay.crypto import hpke, primitives
+from securerelay.errors import Refused, SecureRelayError
+from securerelay.identity.profile import Profile
+from securerelay.protocol import lines
+from securerelay.sealing import bundle, prekeys
+from securerelay.sealing.fingerprint import Author, Identity
+from securerelay.sealing.prekeys import Prekey
+
+SOON = 600_000
+"""Milliseconds after which a program that connects publishes a new bundle."""
+ENOUGH = 384
+"""Prekeys above which none is made, until some are destroyed."""
+NUMBER, PUBLISHED, DRAINED = "own.number", "own.published", "drained"
+TRIES = 4
+"""Bundles offered in a row to a relay that always has a newer one."""
+
+Call = Callable[[str, "dict[str, typing.Any]"], Awaitable["dict[str, typing.Any]"]]
+
+
+class OwnKeys:
+    """Message key, prekeys and bundle of a profile.
+
+    Args:
+        profile: enrolled; its key has been had.
+        vault: what is kept.
+        journal: where.
+        call: asks the relay.
+        notices: tells the user.
+
+    Attributes:
+        author: who signs our messages.
+        number: of our newest bundle that the relay has; 0 before there is one.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, profile: Profile, vault: Vault, journal: Journal, call: Call, notices: Notices
+    ) -> None:
+        self._profile = profile
+        self._vault = vault
+        self._journal = journal
+        self._call = call
+        self._notices = notices
+        self._prekeys: dict[bytes, Prekey] = {}
+        self._waiting: list[Deferred[None]] = []
+        self._scrubbed = False
+        self.number = 0
+        seed = profile.sealing_keys().seed
+        spki = primitives.spki(profile.key().public_key())
+        public = primitives.ed25519_public(seed)
+        self.author = Author(Identity(profile.relay_id, profile.name, spki, public), seed)
+
+    @property
+    def identity(self) -> Identity:
+        """Ourselves, as contacts pin us."""
+        return self.author.identity
+
+    def published(self) -> Deferred[None]:
+        """Say when the relay has a bundle of ours: before, nobody could check what we seal.
+
+        Raises:
+            SecureRelayError: through the Deferred, if it did not take one.
+        """
+        waiting: Deferred[None] = Deferred()
+        if self.number:
+            waiting.callback(None)
+        else:
+            self._waiting.append(waiting)
+        return waiting
+
+    def prekey(self, one: bytes) -> hpke.PrivateKey | None:
+        """Return a prekey of ours by its id (8 bytes), if this program knows it."""
+        found = self._prekeys.get(one)
+        return found.key if found is not None else None
+
+    async def look_up(self) -> None:
+        """Learn of prekeys that other programs of the profile have made."""
+        known = frozenset(self._prekeys)
+        found = await self._journal.do(lambda state: self._vault.prekeys(state, known), write=False)
+        self._prekeys.update((own.prekey.id, own.prekey) for own in found)
+
+    # -- publishing
+
+    async def publish(self) -> None:
+        """Have the relay serve keys of ours that are new enough.
+
+        Raises:
+            Refused: the relay does not take them.
+            ConnectError: there is no connection.
+        """
+        try:
+            await self._publish()
+        except SecureRelayError as error:
+            self._tell(error)
+            raise
+
+    async def _publish(self) -> None:
+        await self.look_up()
+        number, due = await self._journal.do(self._standing, write=False)
+        if not due and await self._is_served(number):
+            return
+        for _ in range(TRIES):
+            if await self._offer():
+                return
+            if await self._is_served(0):
+                return
+        raise Refused("stale", "another program publishes keys in our name all the time")
+
+    def _standing(self, state: State) -> tuple[int, bool]:
+        """Return the number of our newest bundle, and whether a new one is due."""
+        vault = self._vault
+        number, age = vault.fact(state, NUMBER), self._journal.now() - vault.fact(state, PUBLISHED)
+        fresh = 0 <= age < SOON or vault.count_prekeys(state) > ENOUGH
+        return number, not (number and fresh)
+
+    async def _is_served(self, number: int) -> bool:
+        """Tell whether what the relay serves as ours is ours.
+
+        Args:
+            number: of our newest bundle as far as we know.
+        """
+        name = self._profile.name
+        answer = await self._call("key.fetch", {"peers": [name]})
+        raw = (answer.get("bundles", {}).get(name) or {}).get("bundle")
+        if not raw:
+            return False
+        served = bundle.read(lines.decode(raw), name, self._profile.ca_spki).number
+        if served != number:
+            own = await self._journal.do(self._vault.prekey_numbers, write=False)
+            if served not in own:
+                if served > max(own, default=0):
+                    self._notices.show(COPIED, name)
+                    await self._journal.do(
+                        lambda state: self._vault.set_fact(state, NUMBER, served)
+                    )
+                return False
+        self._have(served)
+        return True
+
+    async def _offer(self) -> bool:
+        """Make a prekey and publish it; tells whether the relay took it as the newest."""
+        prekey, vault, now = Prekey.generate(), self._vault, self._journal.now()
+
+        def keep(state: State) -> int:
+            newest = max(vault.prekey_numbers(state), default=0)
+            number = bundle.next_number(max(newest, vault.fact(state, NUMBER)), now)
+            vault.add_prekey(state, prekey, number, now)
+            return number
+
+        number = await self._journal.do(keep)
+        self._prekeys[prekey.id] = prekey
+        self._profile.reload()
+        raw = bundle.build(
+            self._profile.key(),
+            self.identity,
+            self._profile.certificate,
+            number=number,
+            issued=now,
+            prekey=prekey.public,
+        )
+        try:
+            await self._call("key.publish", {"bundle": lines.encode(raw)})
+        except Refused as refusal:
+            if refusal.code != "stale":
+                raise
+            return False
+
+        def note(state: State) -> None:
+            vault.set_fact(state, NUMBER, max(number, vault.fact(state, NUMBER)))
+            vault.set_fact(state, PUBLISHED, now)
+            vault.supersede_prekeys(state, number, self._journal.now())
+
+        await self._journal.do(note)
+        self._have(number)
+        return True
+
+    def _have(self, number: int) -> None:
+        self.number = max(self.number, number)
+        self._tell(None)
+
+    def _tell(self, result: SecureRelayError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(result) if result is None else one.errback(result)
+
+    # -- destroying
+
+    async def drained(self, since: int) -> None:
+        """Destroy what nobody needs any more.
+
+        Args:
+            since: when a LISTEN was answered of which everything is processed by now, Unix ms;
+                0 for none.
+        """
+        vault, now = self._vault, self._journal.now()
+
+        def job(state: State) -> list[bytes]:
+            drained = max(since, vault.fact(state, DRAINED))
+            vault.set_fact(state, DRAINED, drained)
+            named = {message.key for message in vault.unopened(state) if message.body is not None}
+            gone = [
+                one
+                for one, superseded in vault.prekey_lives(state)
+                if prekeys.may_be_destroyed(superseded, drained or None, one in named, now)
+            ]
+            vault.destroy_prekeys(state, gone)
+            return gone
+
+        gone = await self._journal.do(job)
+        for one in gone:
+            self._prekeys.pop(one, None)
+        if gone or not self._scrubbed:
+            # Also once in a run: the program before may have ended in between.
+            self._scrubbed = await self._journal.outside(scrub)
