@@ -15,11 +15,13 @@ What the text of the protocol leaves open is decided so:
 * The name of a room that was deleted is free again.
 * A room whose owner was revoked stays as it is until the administrator gives it to a member.
 * ``@everyone`` is the relay's: all its peers, and only those whom the operator names may post.
+* A room for which a list of its members was signed has those whom the newest list names, but for
+  who has left or ended since.  From then on only the next list adds and removes members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,10 +31,11 @@ from securerelay import names
 from securerelay.errors import Refused
 from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
-from securerelay.relay import config
+from securerelay.relay import config, lists
 from securerelay.relay.audience import Audience
 from securerelay.relay.screen import for_room
-from securerelay.store.rows import RoomRow
+from securerelay.sealing import roomlist
+from securerelay.store.rows import RoomListRow, RoomRow
 
 if TYPE_CHECKING:
     from securerelay.relay.peer import Peer
@@ -136,22 +139,69 @@ class Rooms:
 
         Raises:
             Refused: ``unknown`` (the room, or a peer), ``not-permitted``, ``too-many`` (members, or
-                rooms of one of them), ``room-changed``.
+                rooms of one of them), ``room-changed``, ``signed``.
         """
-        policy = self._router.config.policy
         async with self.lock:
-            before = await self._owned(caller, name)
-            new = sorted(set(peers) - set(before.members))
-            if len(before.members) + len(new) > self._router.config.rooms.members:
-                raise Refused("too-many", "the room would have too many members")
-            for peer in new:
-                if not policy.may_see(caller, peer):
-                    raise Refused("unknown", f"there is no peer {peer}")
-                await self._may_enter(peer)
-                if not policy.may_send(caller, peer):
-                    raise Refused("not-permitted", f"you may not send to {peer}")
-            after = await self._router.store.room_change(name, add=new, version=version)
+            before = _unsigned(await self._owned(caller, name))
+            await self._may_add(caller, before, set(before.members) | set(peers))
+            after = await self._router.store.room_change(name, add=peers, version=version)
             return self._done(before, after)
+
+    async def _may_add(self, caller: str, room: RoomRow, members: Collection[str]) -> None:
+        """Refuse unless a caller may have a room go on with these members."""
+        policy = self._router.config.policy
+        if len(members) > self._router.config.rooms.members:
+            raise Refused("too-many", "the room would have too many members")
+        for peer in sorted(set(members) - set(room.members)):
+            if not policy.may_see(caller, peer):
+                raise Refused("unknown", f"there is no peer {peer}")
+            await self._may_enter(peer)
+            if not policy.may_send(caller, peer):
+                raise Refused("not-permitted", f"you may not send to {peer}")
+
+    async def publish(self, caller: str, name: str, raw: bytes, ca_spki: bytes) -> RoomRow:
+        """Go on with the room's next signed list, and with the members whom it names.
+
+        Args:
+            caller: who signed it, the owner or one whom the owner granted that.
+            name: the room.
+            raw: the list.
+            ca_spki: the key of the relay's authority, SubjectPublicKeyInfo in DER.
+
+        Raises:
+            Refused: as :meth:`add`, also ``too-many`` if the list changes too often; and what
+                :func:`securerelay.relay.lists.check` finds.
+        """
+        store, now = self._router.store, self._router.now()
+        one = roomlist.parse(raw, name)
+        async with self.lock:
+            before = await self.find(name, caller)
+            if name == EVERYONE:
+                raise Refused("not-permitted", f"{EVERYONE} is for every peer")
+            if one.version != before.listed + 1:
+                raise Refused("room-changed", f"the newest list has version {before.listed}")
+            await lists.check(store, ca_spki, before, caller, one)
+            await self._may_add(caller, before, one.members)
+            row = RoomListRow(name, one.version, raw)
+            most = self._router.config.rooms.lists
+            after = await store.room_publish(row, tuple(one.members), now, most)
+            return self._done(before, after)
+
+    async def signed_list(self, caller: str, name: str, version: int | None) -> RoomListRow | None:
+        """Find a signed list, for who may see the room or is in that list.
+
+        Args:
+            caller: who asks.
+            name: the room.
+            version: of the list; None for the newest.
+        """
+        found = await self._router.store.room_list(name, version)
+        row = None if found is None else await self._room(name)
+        if found is None or row is None:
+            return None
+        if _visible(row, caller) or caller in roomlist.parse(found.raw, name).members:
+            return found
+        return None
 
     async def remove(
         self, caller: str, name: str, peers: Sequence[str], version: int | None
@@ -159,10 +209,10 @@ class Rooms:
         """Make peers members no more; who is none is passed over.
 
         Raises:
-            Refused: ``unknown``, ``not-permitted``, ``room-changed``.
+            Refused: ``unknown``, ``not-permitted``, ``room-changed``, ``signed``.
         """
         async with self.lock:
-            before = await self._owned(caller, name)
+            before = _unsigned(await self._owned(caller, name))
             if before.owner in peers:
                 raise Refused("not-permitted", "the owner cannot be removed")
             after = await self._router.store.room_change(name, remove=peers, version=version)
@@ -182,11 +232,11 @@ class Rooms:
 
         Raises:
             Refused: ``unknown`` (the room, or the new owner is no member), ``not-permitted``,
-                ``room-changed``.
+                ``room-changed``, ``signed`` (for another owner).
         """
         async with self.lock:
             before = await self._owned(caller, name)
-            if owner is not None and owner not in before.members:
+            if owner is not None and owner not in _unsigned(before).members:
                 raise Refused("unknown", f"{owner} is no member of {name}")
             after = await self._router.store.room_change(
                 name, join=join, post=post, owner=owner, version=version
@@ -207,13 +257,13 @@ class Rooms:
             return self._done(before, after)
 
     async def join(self, caller: str, name: str, version: int | None) -> RoomRow:
-        """Become a member of a room that is open.
+        """Become a member of a room that is open, or again of one whose signed list names one.
 
         Raises:
-            Refused: ``unknown``, ``too-many``, ``room-changed``.
+            Refused: ``unknown``, ``too-many``, ``room-changed``, ``signed``.
         """
         async with self.lock:
-            before = await self.find(name, caller)
+            before = await self._enterable(caller, name)
             if caller not in before.members:
                 await self._may_enter(caller)
                 if len(before.members) >= self._router.config.rooms.members:
@@ -221,6 +271,16 @@ class Rooms:
                 after = await self._router.store.room_change(name, add=(caller,), version=version)
                 return self._done(before, after)
         return before
+
+    async def _enterable(self, caller: str, name: str) -> RoomRow:
+        """Find a room that one may enter by oneself."""
+        row = await self._room(name)
+        signed = await self._router.store.room_list(name) if row is not None else None
+        if row is None or signed is None:
+            return await self.find(name, caller)
+        if caller in roomlist.parse(signed.raw, name).members:
+            return row
+        return _unsigned(await self.find(name, caller))
 
     async def leave(self, caller: str, name: str, version: int | None) -> RoomRow:
         """Be a member no more.
@@ -311,8 +371,15 @@ def describe(row: RoomRow) -> dict[str, str | int | None]:
         "version": row.version,
         "join": row.join,
         "post": row.post,
+        "listed": row.listed,
     }
 
 
 def _visible(row: RoomRow, caller: str) -> bool:
     return row.join == "open" or caller in row.members
+
+
+def _unsigned(row: RoomRow) -> RoomRow:
+    if row.listed:
+        raise Refused("signed", f"the members of {row.name} are those of the list that is signed")
+    return row

@@ -60,6 +60,7 @@ def test_a_room_is_made_with_its_owner_in_it(world: World) -> None:
             "version": 1,
             "join": "invitation",
             "post": "members",
+            "listed": 0,
             "count": 1,
         },
     )

@@ -53,6 +53,8 @@ METHODS: dict[bytes, Method] = {
     b"room.join": Method(rooms.join),
     b"room.leave": Method(rooms.leave),
     b"room.delete": Method(rooms.delete),
+    b"room.publish": Method(rooms.publish),
+    b"room.fetch": Method(rooms.fetch),
     b"room.list": Method(rooms.list_rooms),
     b"room.members": Method(rooms.members),
     b"relay.status": Method(status.status),
@@ -95,7 +97,8 @@ def parameters(body: bytes) -> Parameters:
     if len(body) > MAX_BYTES:
         raise Refused("too-large", f"the parameters may have {MAX_BYTES} bytes")
     try:
-        value = json.loads(body or b"{}", parse_constant=_no_constant)
+        # Decoded here: given bytes, the parser would guess at UTF-16 and let half surrogates pass.
+        value = json.loads(body.decode("utf-8") or "{}", parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Refused("bad-request", "the parameters are no JSON") from None
     if not isinstance(value, dict):

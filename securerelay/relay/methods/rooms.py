@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from securerelay import names
 from securerelay.errors import Refused
+from securerelay.protocol.lines import encode
 from securerelay.relay.methods import fields
 from securerelay.relay.rooms import EVERYONE, Rooms, describe
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 MOST = 5000
 """Rooms or members in one answer, which then stays far below the limit of a message."""
+
+MAX_LIST = 24_576
+"""Bytes of a signed list; 300 members with the longest names need less."""
+MOST_LISTS = 24
+"""Signed lists in one call, which then stay below the limit of a message."""
 
 JOIN = ("invitation", "open")
 POST = ("members", "owner")
@@ -124,6 +130,45 @@ async def delete(session: Session, parameters: Parameters) -> Parameters:
     await rooms.delete(caller, name, _version(parameters))
     session.context.log.info("room.deleted", source=caller, room=name)
     return {}
+
+
+async def publish(session: Session, parameters: Parameters) -> Parameters:
+    """Go on with the next signed ``list`` of the room's members."""
+    fields.only(parameters, "room", "list")
+    rooms, caller = _rooms(session)
+    name = _room(parameters)
+    raw = fields.octets(parameters, "list", MAX_LIST)
+    row = await rooms.publish(caller, name, raw, session.context.handshake.ca_spki)
+    session.context.log.info("room.listed", source=caller, room=name, version=row.listed)
+    return _answer(row)
+
+
+async def fetch(session: Session, parameters: Parameters) -> Parameters:
+    """Tell the signed ``lists`` asked for, each by ``room`` and, if not the newest, ``version``.
+
+    Their answers have the same order; what is not there for the caller is null.
+    """
+    fields.only(parameters, "lists")
+    wanted = parameters.get("lists")
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MOST_LISTS:
+        raise Refused("bad-request", f"lists must be a list of 1 to {MOST_LISTS}")
+    rooms, caller = _rooms(session)
+    asked = []
+    for one in wanted:
+        if not isinstance(one, dict):
+            raise Refused("bad-request", "lists must have objects in it")
+        fields.only(one, "room", "version")
+        asked.append((_room(one), _version(one)))
+    found = [await rooms.signed_list(caller, name, version) for name, version in asked]
+    return {
+        "lists": [
+            None if row is None else _describe_list(row.room, row.version, row.raw) for row in found
+        ]
+    }
+
+
+def _describe_list(room: str, version: int, raw: bytes) -> Parameters:
+    return {"room": room, "version": version, "list": encode(raw)}
 
 
 async def list_rooms(session: Session, parameters: Parameters) -> Parameters:
