@@ -18,7 +18,7 @@ MAX_LINE = 4128
 MAX_TOTAL = 3 * MAX_LINE
 """Bytes that either side reads in lines at most: three lines is all a handshake has."""
 
-_STOP = re.compile(rb"[^\x20-\x7e]")
+_VISIBLE = bytes(range(0x20, 0x7F))
 _VERB = re.compile(rb"SR1 ([A-Z]{1,16})(?: |$)")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _LIST_NAME = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
@@ -47,15 +47,15 @@ class LineSplitter:
                 byte too many.
         """
         limit = min(len(self._buffer), MAX_LINE)
-        stop = _STOP.search(self._buffer, self._scanned, limit)
-        if stop is None:
+        others = self._buffer[self._scanned : limit].translate(None, _VISIBLE)
+        if not others:
             if limit == MAX_LINE:
                 raise RemoteError("too-long", "no end of line")
             self._scanned = limit
             return None
-        end = stop.start()
-        if self._buffer[end] != 0x0A:
-            raise RemoteError("bad-line", f"byte {self._buffer[end]:#04x}")
+        if others[0] != 0x0A:
+            raise RemoteError("bad-line", f"byte {others[0]:#04x}")
+        end = self._buffer.index(b"\n", self._scanned)
         self._taken += end + 1
         if self._taken > MAX_TOTAL:
             raise RemoteError("too-long", "more than a handshake")
@@ -121,7 +121,7 @@ def encode(data: bytes) -> str:
 
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/???")  # and what only the other alphabet has into junk
 
 
 def decode(text: str, length: int | None = None) -> bytes:
@@ -135,11 +135,13 @@ def decode(text: str, length: int | None = None) -> bytes:
         RemoteError: ``bad-line`` if another text stands for the same bytes, or the length is wrong.
     """
     raw = text.encode("ascii", "replace").translate(_FROM_URL)
+    raw += b"=" * (-len(raw) % 4)
     try:
-        data = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4))
+        data = binascii.a2b_base64(raw)
     except binascii.Error as error:
         raise RemoteError("bad-line", "not base64url") from error
-    if encode(data) != text or not data:  # junk that the decoder passed over shows here too
+    # Junk that the decoder passed over shows here too.
+    if binascii.b2a_base64(data, newline=False) != raw or not data:
         raise RemoteError("bad-line", "not canonical base64url")
     if length is not None and len(data) != length:
         raise RemoteError("bad-line", f"{len(data)} bytes where {length} belong")
