@@ -38,6 +38,8 @@ FLUSH_BYTES = 256 * 1024
 MOST_CALLS = 64
 PENANCE = 0.1
 """Seconds for which who is too fast is not read."""
+FARTHEST = 1 << 62
+"""How far a stream can have come: from there nobody counts up to what the store cannot hold."""
 
 _PING = messages.ping(b"beat")
 
@@ -214,6 +216,8 @@ class Session:
         """``STREAM``: open a sending stream, or go on with it."""
         if self.sending is not None:
             raise RemoteError("protocol", "a second STREAM")
+        if answered > FARTHEST:
+            raise RemoteError("protocol", "no stream comes so far")
         peer, router = self.peer, self.context.router
         opened = peer.streams.get(stream)
         if opened is None:

@@ -83,6 +83,9 @@ def test_an_unknown_method_is_told_so(world: World) -> None:
         b'{"limits": 1}',
         b'{"a":' + b"[" * 17 + b"]" * 17 + b"}",
         b"[" * 60_000,
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b'{"after": "\xed\xa0\x80"}',  # half a surrogate, which UTF-8 does not have
     ],
     ids=lambda body: body[:20],
 )

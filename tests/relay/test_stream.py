@@ -440,8 +440,10 @@ def test_the_newest_session_has_the_stream_and_the_older_one_may_not_send_on_it(
     [
         messages.send(1, b"bob", None, False, b""),
         messages.stream(STREAM, 0) + messages.stream(OTHER_STREAM, 0),
+        # From there on a peer could count up to numbers that the store cannot hold.
+        messages.stream(STREAM, (1 << 62) + 1),
     ],
-    ids=["SEND before STREAM", "two STREAMs"],
+    ids=["SEND before STREAM", "two STREAMs", "a stream from far away"],
 )
 def test_a_session_has_one_stream(world: World, said: bytes) -> None:
     alice = world.join("alice")
