@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from securerelay import files
 from securerelay.client import state, statefile
+from securerelay.client.sealing.own import PUBLISHED
 from securerelay.errors import LocalError, ProfileError, RemoteError, StorageError
 from securerelay.identity import container, profile, profilefile, profiles
 from securerelay.identity.profile import Profile
@@ -45,8 +46,9 @@ _FORM = Form(
         _STATE: Field(1, _LARGEST_STATE, optional=True),
     }
 )
-_LEFT_OUT = ("prekey",)
-"""Tables whose rows stay behind."""
+_LEFT_OUT = ("DELETE FROM prekey", "DELETE FROM room_key")
+# Without its prekeys the copy has to publish a new one, however fresh the last is.
+_FORGOTTEN = f"DELETE FROM fact WHERE key = '{PUBLISHED}'"  # noqa: S608
 
 
 def export(folder: pathlib.Path, target: pathlib.Path, passphrase: bytes) -> None:
@@ -158,8 +160,8 @@ def _state(folder: pathlib.Path) -> bytes:
                 contextlib.closing(statefile.open_file(folder / state.NAME)) as db,
             ):
                 db.backup(copy)
-                for table in _LEFT_OUT:
-                    copy.execute(f"DELETE FROM {table}")  # noqa: S608
+                for statement in (*_LEFT_OUT, _FORGOTTEN):
+                    copy.execute(statement)
                 copy.commit()
                 copy.execute("VACUUM INTO ?", (str(path),))
             if path.stat().st_size > _LARGEST_STATE:

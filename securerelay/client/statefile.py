@@ -100,6 +100,24 @@ MIGRATIONS: tuple[Migration, ...] = (
             one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL,
             leaves INTEGER NOT NULL, peaks BLOB NOT NULL)""",
     ),
+    (
+        # Rooms whose members are listed: the pin.
+        """CREATE TABLE room (
+            name TEXT PRIMARY KEY, room_id BLOB NOT NULL, owner BLOB NOT NULL,
+            version INTEGER NOT NULL, list BLOB NOT NULL) WITHOUT ROWID""",
+        # Lists by their hash; ``followed`` is when another one came.
+        """CREATE TABLE room_list (
+            hash BLOB PRIMARY KEY, room TEXT NOT NULL, version INTEGER NOT NULL, raw BLOB NOT NULL,
+            followed INTEGER) WITHOUT ROWID""",
+        "CREATE INDEX room_list_version ON room_list (room, version)",
+        # Room keys, ours and others'. ``made`` is when it was made or came, ``followed`` when its
+        # sender's next one did, ``sealed`` how many messages we sealed under it.
+        """CREATE TABLE room_key (
+            id BLOB PRIMARY KEY, room TEXT NOT NULL, sender BLOB NOT NULL, list BLOB NOT NULL,
+            own INTEGER NOT NULL, made INTEGER NOT NULL, followed INTEGER,
+            sealed INTEGER NOT NULL DEFAULT 0, secret BLOB NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX room_key_sender ON room_key (room, sender)",
+    ),
 )
 
 

@@ -11,6 +11,8 @@ import pytest
 from securerelay import files
 from securerelay.client import copies
 from securerelay.client.rows import Change, Outgoing
+from securerelay.client.sealing import own
+from securerelay.client.sealing.roomvault import RoomVault
 from securerelay.client.sealing.vault import Contact, Vault
 from securerelay.client.state import NAME, State
 from securerelay.errors import LocalError, ProfileError, StorageError, WrongPassphrase
@@ -18,14 +20,18 @@ from securerelay.identity import container
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import ClientTicket
-from securerelay.sealing import pins
+from securerelay.sealing import pins, roomlist
 from securerelay.sealing.pins import Level, Pin
 from securerelay.sealing.prekeys import Prekey
 from tests.keys import NOW, authority, rsa_key, spki
 from tests.sealing import world
+from tests.sealing.world import RELAY_ID
 
 MS = int(NOW.timestamp() * 1000)
 PREKEY = Prekey.generate()
+ROOM = world.room(world.alice(), world.bob())
+PIN = roomlist.take(ROOM, None)
+ROOM_KEY = world.room_key(ROOM, world.bob())
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +53,16 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
     files.write_private(path / "client.toml", b"[send]\nwait = 'delivered'\n")
     state = State(path)
     vault = Vault(authority().relay_id, keys.data_key)
+    rooms = RoomVault(vault)
     state.run(
         [
             lambda state: state.apply(_outgoing()),
             lambda state: state.deal(_dealt(), MS),
             lambda state: vault.add_prekey(state, PREKEY, 1, MS),
+            lambda state: vault.set_fact(state, own.PUBLISHED, MS),
+            lambda state: vault.set_fact(state, own.NUMBER, 1),
+            lambda state: rooms.save(state, PIN, ROOM, MS),
+            lambda state: rooms.add_key(state, ROOM_KEY, MS),
             lambda state: vault.save_contact(state, Contact(pins.verify(_bob()))),
         ]
     )
@@ -110,9 +121,26 @@ def test_what_opens_the_past_stays_behind_without_a_trace(
 ):
     after = moved(home, tmp_path)
     with contextlib.closing(State(after.path)) as state:
-        assert state.db.execute("SELECT count(*) FROM prekey").fetchone() == (0,)
-    assert PREKEY.id in b"".join(path.read_bytes() for path in home.glob(f"{NAME}*"))
-    assert PREKEY.id not in b"".join(path.read_bytes() for path in after.path.iterdir())
+        for table in ("prekey", "room_key"):
+            assert state.db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    for secret in (PREKEY.id, ROOM_KEY.id):
+        assert secret in b"".join(path.read_bytes() for path in home.glob(f"{NAME}*"))
+        assert secret not in b"".join(path.read_bytes() for path in after.path.iterdir())
+
+
+def test_a_copy_without_prekeys_does_not_take_the_last_one_for_fresh(
+    home: pathlib.Path, tmp_path: pathlib.Path
+):
+    after = moved(home, tmp_path)
+    vault = Vault(after.relay_id, bytes(32))
+    with contextlib.closing(State(after.path)) as state:
+        assert vault.fact(state, own.PUBLISHED) == 0
+        assert vault.fact(state, own.NUMBER) == 1
+
+
+def test_rooms_and_their_lists_come_along(home: pathlib.Path, tmp_path: pathlib.Path):
+    with contextlib.closing(State(moved(home, tmp_path).path)) as state:
+        assert RoomVault(Vault(RELAY_ID, bytes(32))).room(state, "@team") == (PIN, ROOM)
 
 
 def test_tickets_stay_behind_for_each_works_once(home: pathlib.Path, tmp_path: pathlib.Path):

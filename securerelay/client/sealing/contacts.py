@@ -127,6 +127,7 @@ class Contacts:
         self._peers: dict[str, Peer] = {}
         self._wanted: dict[str, list[Deferred[Peer]]] = {}
         self._due: list[str] = []
+        self._listed: dict[str, bytes] = {}
 
     # -- for sealing
 
@@ -137,8 +138,13 @@ class Contacts:
             return None
         return peer
 
-    def want(self, to: str) -> Deferred[Peer]:
+    def want(self, to: str, listed: bytes | None = None) -> Deferred[Peer]:
         """Make it possible to seal for somebody: ask the relay for the keys.
+
+        Args:
+            to: the peer.
+            listed: the fingerprint that a room lists for it, the only one to be pinned at first
+                sight.
 
         Raises:
             Rejected: through the Deferred: what the relay serves may not be sealed with.
@@ -146,6 +152,8 @@ class Contacts:
             ConnectError: through the Deferred: the relay could not be asked.
         """
         peer = self.find(to)
+        if peer is None and listed is not None:
+            self._listed[to] = listed
         return self.renew(to) if peer is None else succeed(peer)
 
     def renew(self, to: str) -> Deferred[Peer]:
@@ -180,6 +188,7 @@ class Contacts:
         except SecureRelayError as error:
             learnt = dict.fromkeys(names, error)
         for name in names:
+            self._listed.pop(name, None)
             found = learnt[name]
             for one in self._wanted.pop(name):
                 if isinstance(found, Peer):
@@ -261,7 +270,7 @@ class Contacts:
             raw = _raw(entry)
             served = bundle.read(raw, name, self._ca_spki)
             before = known.pin if known else None
-            pin, shown = _hold(before, served, now)
+            pin, shown = _hold(before, served, self._listed.get(name), now)
             stored = self._stored(known, pin)
             kept = (known.bundle, known.fetched) if known and stored else (None, 0)
             contact = Contact(pin, *kept, _since(known, pin, now))
@@ -299,10 +308,12 @@ def _raw(entry: dict[str, typing.Any]) -> bytes:
         raise Rejected(Verdict.BUNDLE_BAD, error.detail) from None
 
 
-def _hold(pin: Pin | None, served: Bundle, now: int) -> tuple[Pin, Verdict | None]:
+def _hold(
+    pin: Pin | None, served: Bundle, listed: bytes | None, now: int
+) -> tuple[Pin, Verdict | None]:
     """Hold a bundle against the pin, or make one; a verdict that was shown before is not again."""
     if pin is None:
-        return pins.first_sight(served), None
+        return pins.first_sight(served, listed), None
     met, verdict = pins.meet(pin, served, frozenset(), now)
     again = verdict is Verdict.KEY_CHANGED and met.blocked == pin.blocked
     return met, None if again else verdict
