@@ -98,9 +98,7 @@ def expand_label(secret: bytes, label: bytes, context: bytes, length: int) -> by
         The derived secret.
     """
     full = contexts.LABEL_PREFIX + label
-    info = b"".join(
-        (length.to_bytes(2, "big"), bytes((len(full),)), full, bytes((len(context),)), context)
-    )
+    info = length.to_bytes(2, "big") + b"%c%b%c%b" % (len(full), full, len(context), context)
     return HKDFExpand(_SHA384, length, info).derive(secret)
 
 

@@ -8,6 +8,7 @@ relays and peers, and a mistake of its own must not turn one into the other.
 from __future__ import annotations
 
 import datetime
+import functools
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -105,6 +106,7 @@ PeerCertificate = Certified
 RelayIdentity = Certified
 
 
+@functools.lru_cache(maxsize=16)
 def authority_name(relay_id: bytes) -> x509.Name:
     """Return the subject of an authority, which is also the issuer of all it signs.
 

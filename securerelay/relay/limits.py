@@ -7,6 +7,7 @@ of an IPv6 address, or ``unix`` for everything that comes over a local socket.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import random
 import time
@@ -24,6 +25,7 @@ PENALTY_SECONDS = {"timeout": 10.0, "failed": 5.0, "protocol": 5.0, "busy": 1.0}
 """What one offence adds to a source's penalty, in seconds."""
 
 
+@functools.lru_cache(maxsize=1024)
 def source_of(host: str | None) -> str:
     """Reduce an address to the source that is counted and penalised.
 
