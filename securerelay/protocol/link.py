@@ -42,7 +42,6 @@ _REKEY_TOLERANCE = 5.0
 
 _REASON = re.compile(rb"[a-z0-9-]{1,32}")
 _T = TypeVar("_T")
-_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,4 +330,4 @@ class Link:
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
     """Write JSON as it goes into records and calls: UTF-8, no spaces."""
-    return _JSON.encode(value).encode("utf-8")
+    return json.dumps(value, separators=(",", ":")).encode("utf-8")
