@@ -141,6 +141,9 @@ def test_no_member_makes_itself_owner_or_admin(team: Team) -> None:
     swapped = {"alice": people["bob"], "bob": people["alice"]}
     raw = team.raw("alice", "bob", version=2, owner="bob", members=swapped)
     assert team.bring("bob", raw) == "list-bad"
+    # Not even if she helps him.
+    both = {"owner": "bob", "signer": "alice", "admins": ("alice",), "members": swapped}
+    assert team.bring("bob", team.raw("alice", "bob", version=2, **both)) == "list-bad"
     assert team.members == ["alice", "bob"]
 
 
