@@ -1,4 +1,7 @@
-"""Files that hold secrets: private from their first byte, whole or absent, safe in a power cut."""
+"""Files that hold secrets: private from their first byte, whole or absent, safe in a power cut.
+
+And folders that one process at a time may use.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-from securerelay.errors import LocalError
+from securerelay.errors import FolderLocked, LocalError, StorageError
 
+LOCK = "lock"
+"""The file of a folder's lock."""
 LARGEST = 1 << 20
 """No file that is read here is larger; bytes."""
 
@@ -154,3 +159,65 @@ def locked(path: pathlib.Path, *, wait: bool = True) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+class FolderLock:
+    """Keeps every other relay out of a data folder while this process uses it.
+
+    The lock ends with the process, however it ends; the file stays, and holds the process id for
+    whoever wonders.  It is taken before anything else in the folder is made or read.
+
+    Args:
+        folder: the folder; it exists when the lock is taken.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, unless it is held by this object already.
+
+        Raises:
+            FolderLocked: if somebody has it.
+            StorageError: if the folder is missing or not ours to write.
+        """
+        if self._file is None:
+            self._file = self._taken()
+
+    def tell(self) -> None:
+        """Write our process id down; not before the folder is used, for until then we may fork."""
+        if self._file is not None:
+            # On a full disk the lock counts, not the number.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
+                os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+
+    def _taken(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            file = os.open(self._folder / LOCK, flags, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot use {self._folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(file, 20).decode("ascii", "replace").strip()
+            os.close(file)
+            raise FolderLocked(
+                f"another relay (pid {owner or 'unknown'}) is running on {self._folder}"
+            ) from None
+        return file
+
+    def release(self) -> None:
+        """Let go; nothing happens if the lock is not held."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> FolderLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

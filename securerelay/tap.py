@@ -113,10 +113,11 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from securerelay.relay.daemon import Daemon
+    from securerelay.relay.daemon import Daemon, note_hang_ups
     from securerelay.relay.logging import LineObserver
     from securerelay.relay.prepare import prepare
 
+    noted = note_hang_ups()
     outer = cast(Mapping[str, Any], getattr(options, "parent", None) or {})
     try:
         _check_user(outer)
@@ -131,6 +132,7 @@ def makeService(options: Options) -> IService:
         relay,
         None if stream is None else LineObserver(stream),
         fail=lambda: _exit_with(1),
+        noted=noted,
     )
 
 

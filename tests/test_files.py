@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import stat
 
 import pytest
 
 from securerelay import files
-from securerelay.errors import LocalError
+from securerelay.errors import FolderLocked, LocalError
 
 
 def mode(path):
@@ -137,3 +138,13 @@ def test_a_lock_keeps_a_second_one_out_until_it_is_released(tmp_path):
 def test_a_lock_that_cannot_be_had_is_told(tmp_path):
     with pytest.raises(LocalError, match=r"cannot write"), files.locked(tmp_path / "no" / "lock"):
         pass
+
+
+def test_the_lock_of_a_folder_says_who_uses_it(tmp_path: pathlib.Path):
+    with files.FolderLock(tmp_path) as lock:
+        assert (tmp_path / "lock").read_bytes() == b""
+        lock.tell()
+        owner = rf"another relay \(pid {os.getpid()}\) is running on"
+        with pytest.raises(FolderLocked, match=owner):
+            files.FolderLock(tmp_path).acquire()
+    files.FolderLock(tmp_path).acquire()

@@ -43,7 +43,7 @@ WRAP_KEY = "wrap.key"
 SECRETS = (CA_KEY, CA_CERTIFICATE, RELAY_KEY, RELAY_CERTIFICATE, WRAP_KEY)
 DATABASE = "relay.sqlite"
 ADMIN_SOCKET = "admin.sock"
-LOCK = "lock"
+LOCK = files.LOCK
 UNFINISHED = "unfinished"
 
 # What a folder may hold and still be new to us; the second is a disk's own.
@@ -99,6 +99,7 @@ class RelayFolder:
         name: str = "relay",
         days: int = RELAY_DAYS,
         make_key: Callable[[int], rsa.RSAPrivateKey] = keyfile.generate_key,
+        lock: files.FolderLock | None = None,
     ) -> RelayFolder:
         """Read a relay's secrets, or make them at its first start.
 
@@ -113,6 +114,7 @@ class RelayFolder:
             name: what the relay calls itself.
             days: how long the relay's certificates live, at most 90.
             make_key: makes an RSA key of so many bits.
+            lock: of the folder, to be held from now on; None to hold one no longer than this takes.
 
         Raises:
             StorageError: if the folder is foreign, incomplete, damaged, another user's or not
@@ -125,23 +127,25 @@ class RelayFolder:
         if fresh and not create:
             raise StorageError(f"there is no relay in {path}")
         made = files.make_private_folder(path)
+        taken = files.FolderLock(path) if lock is None else lock
         try:
-            with files.locked(path / LOCK, wait=False) as ours:
-                if not ours:
-                    raise FolderLocked(f"another relay is running on {path}")
-                # Another one may have had its first start since we looked.
-                fresh = _is_fresh(path)
-                if fresh:
-                    _create(path, passphrase, now, name, days, make_key)
-                folder = cls._load(path, passphrase, created=fresh, days=days)
-                if path.stat().st_mode & 0o077:
-                    path.chmod(0o700)
-                folder.renew(now, name)
-                return folder
+            taken.acquire()
+            # Another one may have had its first start since we looked.
+            fresh = _is_fresh(path)
+            if fresh:
+                _create(path, passphrase, now, name, days, make_key)
+            folder = cls._load(path, passphrase, created=fresh, days=days)
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o700)
+            folder.renew(now, name)
         except BaseException:
+            taken.release()
             if made:
                 _discard(path)
             raise
+        if lock is None:
+            taken.release()
+        return folder
 
     @classmethod
     def _load(

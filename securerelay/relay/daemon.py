@@ -10,7 +10,7 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -28,6 +28,18 @@ from securerelay.relay.notify import Notifier
 from securerelay.relay.service import RelayService
 
 
+def note_hang_ups() -> list[int]:
+    """Note SIGHUP from now on, which would end the process, until a daemon obeys it.
+
+    Returns:
+        What came; it goes on growing.
+    """
+    noted: list[int] = []
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda number, _: noted.append(number))
+    return noted
+
+
 class Daemon(Service):
     """Runs one relay as a process.
 
@@ -37,6 +49,7 @@ class Daemon(Service):
         observer: writes the log, or None to leave that to Twisted.
         fail: called when the relay cannot start, before the reactor stops; sees to the exit code.
         notifier: tells systemd.
+        noted: what :func:`note_hang_ups` notes.
     """
 
     def __init__(
@@ -46,11 +59,13 @@ class Daemon(Service):
         observer: LineObserver | None = None,
         fail: Callable[[], None] = lambda: None,
         notifier: Notifier | None = None,
+        noted: Sequence[int] = (),
     ):
         self._reactor = reactor
         self.relay = relay
         self._observer = observer
         self._fail = fail
+        self._noted = noted
         self._notifier = Notifier() if notifier is None else notifier
         self._watchdog = LoopingCall(self._notifier.alive)
         self._watchdog.clock = reactor
@@ -86,6 +101,8 @@ class Daemon(Service):
         self._notifier.ready()
         if self._notifier.interval is not None:
             self._watchdog.start(self._notifier.interval)
+        if self._noted:
+            self.hang_up()
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):

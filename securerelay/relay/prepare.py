@@ -15,6 +15,7 @@ from typing import Any
 
 from securerelay import failpoints
 from securerelay.errors import ConfigError, LocalError, StorageError
+from securerelay.files import FolderLock
 from securerelay.identity import passphrase
 from securerelay.identity.relayfolder import RelayFolder
 from securerelay.relay import admin
@@ -52,12 +53,14 @@ def prepare(
     certificate = OwnCertificate()
     listeners = Listeners(reactor, config, certificate)
     listeners.take_ports()
+    lock = FolderLock(config.data)
     folder = RelayFolder.open(
         config.data,
         secret,
         now=datetime.fromtimestamp(wall(), timezone.utc),
         name=config.name,
         days=config.certificates.relay_days,
+        lock=lock,
     )
 
     def failed(error: StorageError) -> None:
@@ -67,6 +70,7 @@ def prepare(
         folder.path,
         folder.wrap_key,
         reactor.callFromThread,
+        lock=lock,
         failpoint=failpoints.reach,
         on_stop=failed,
     )

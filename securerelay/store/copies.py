@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from securerelay.errors import StorageError
+from securerelay.files import FolderLock
 from securerelay.store import database
 from securerelay.store.engine import FILE
-from securerelay.store.folder import FolderLock
 from securerelay.store.schema import migrate
 from securerelay.store.sql_mailboxes import fetch
 
@@ -20,6 +22,25 @@ _EPOCH_SECONDS = 10
 """Epochs of restored stores count steps of ten seconds since 2026-01-01: more than any relay was
 opened, and few enough to leave room in a number for the messages of a run.
 """
+
+
+_COPIED = "copied"
+"""What a backup says of itself: when it was made, Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back from a backup.
+
+    Attributes:
+        epoch: the epoch of the restored store.
+        copied: when the backup was made, Unix milliseconds.
+        peers: how many peers are enrolled, those that ended included.
+    """
+
+    epoch: int
+    copied: int
+    peers: int
 
 
 def _copy(source: sqlite3.Connection, target: Path) -> None:
@@ -37,62 +58,89 @@ def backup(folder: Path, target: Path) -> None:
         target: a file that does not exist yet; it appears when it is complete.
 
     Raises:
-        StorageError: if it cannot be written.
+        StorageError: if it cannot be written, or something has its name.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     if target.exists():
         raise StorageError(f"{target} exists: choose another name")
     try:
-        part.unlink(missing_ok=True)
-        with contextlib.closing(database.connect(folder / FILE, "mode=ro")) as db:
-            _copy(db, part)
-        database.settle(part, target)
-    except (OSError, sqlite3.Error) as error:
-        with contextlib.suppress(OSError):
+        try:
+            now = int(time.time() * 1000)
+            with contextlib.closing(database.connect(folder / FILE, "mode=ro")) as db:
+                _copy(db, part)
+            with contextlib.closing(sqlite3.connect(part)) as db, db:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_COPIED, now))
+            # Unlike a rename, a link takes nobody's place.
+            database.sync(part)
+            os.link(part, target)
+        finally:
             part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {target}: {error}") from None
+        database.sync(target.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"cannot write {target}: {_reason(error)}") from None
 
 
-def restore(source: Path, folder: Path) -> int:
+def _reason(error: OSError | sqlite3.Error) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def restore(source: Path, folder: Path) -> Restored:
     """Make a backup the database of a folder that has none.
 
     Whatever happened between the backup and now is not in it.  So that nothing of it can happen a
     second time, tickets are dropped, open invitations are withdrawn, and the epoch rises above all
-    that were in use.
+    that were in use.  That one follows from the time of day, so a clock that lags is refused.
 
     Args:
         source: a backup; it is left as it is.
         folder: the data folder; no relay may be running on it.
 
     Returns:
-        The epoch of the restored store.
+        What came back.
 
     Raises:
-        StorageError: if the backup is damaged or of a newer version, or the folder has a database.
+        StorageError: if the backup is damaged or of a newer version, if the folder has a database,
+            or if the clock is wrong.
+        FolderLocked: if a relay is running on the folder.
     """
-    lock = FolderLock(folder)
-    lock.acquire()
     path = folder / FILE
     new = folder / (FILE + ".restored")
-    try:
-        if path.exists() or path.with_name(FILE + "-wal").exists():
-            raise StorageError(f"{path} exists: move it, and its -wal, out of the way first")
-        database.check(source)
-        new.unlink(missing_ok=True)
-        with database.inspected(source) as db:
-            _copy(db, new)
-        with contextlib.closing(database.connect(new)) as db:
-            migrate(db)
-            db.execute("DELETE FROM ticket")
-            db.execute("UPDATE invitation SET state = 'withdrawn' WHERE state = 'open'")
-            at_least = (int(time.time()) - _EPOCH_BASE) // _EPOCH_SECONDS
-            epoch = database.next_epoch(db, at_least)
-        database.settle(new, path)
-        return epoch
-    except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"cannot restore {source}: {error}") from None
-    finally:
-        lock.release()
+    with FolderLock(folder):
+        try:
+            if path.exists() or path.with_name(FILE + "-wal").exists():
+                raise StorageError(f"{path} exists: move it, and its -wal, out of the way first")
+            database.check(source)
+            new.unlink(missing_ok=True)
+            with database.inspected(source) as db:
+                copied = _copied(db, source)
+                _copy(db, new)
+            with contextlib.closing(database.connect(new)) as db:
+                restored = _restored(db, copied)
+            database.settle(new, path)
+        except (OSError, sqlite3.Error) as error:
+            new.unlink(missing_ok=True)
+            raise StorageError(f"cannot restore {source}: {_reason(error)}") from None
+    return restored
+
+
+def _copied(db: sqlite3.Connection, source: Path) -> int:
+    """Read when a backup was made, and refuse to count from a clock that lags behind it."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (_COPIED,)).fetchone()
+    # One that was copied by hand, from a relay that did not run, says nothing.
+    copied = int(source.stat().st_mtime * 1000 if row is None else row[0])
+    if copied > time.time() * 1000:
+        raise StorageError(f"the clock is wrong: {source} was made later than now; set it first")
+    return copied
+
+
+def _restored(db: sqlite3.Connection, copied: int) -> Restored:
+    migrate(db)
+    db.execute("DELETE FROM meta WHERE key = ?", (_COPIED,))
+    db.execute("DELETE FROM ticket")
+    db.execute("UPDATE invitation SET state = 'withdrawn' WHERE state = 'open'")
+    (peers,) = db.execute("SELECT count(*) FROM peer").fetchone()
+    at_least = (int(time.time()) - _EPOCH_BASE) // _EPOCH_SECONDS
+    return Restored(database.next_epoch(db, at_least), copied, int(peers))
 
 
 def examine(folder: Path) -> list[str]:
@@ -105,18 +153,16 @@ def examine(folder: Path) -> list[str]:
         What is wrong, a line each; empty if nothing is.
 
     Raises:
-        StorageError: if there is no database of ours, or it is in use.
+        StorageError: if there is no database of ours, or it is damaged from its first page on.
+        FolderLocked: if a relay is running on the folder.
     """
-    lock = FolderLock(folder)
-    lock.acquire()
-    try:
+    with FolderLock(folder):
         database.check(folder / FILE)
-        with database.inspected(folder / FILE) as db:
-            return _examine(db)
-    except sqlite3.Error as error:
-        return [f"the database does not read to its end: {error}"]
-    finally:
-        lock.release()
+        try:
+            with database.inspected(folder / FILE) as db:
+                return _examine(db)
+        except sqlite3.Error as error:
+            return [f"the database does not read to its end: {error}"]
 
 
 def _examine(db: sqlite3.Connection) -> list[str]:

@@ -86,14 +86,18 @@ def create(path: Path) -> None:
 
 def settle(new: Path, path: Path) -> None:
     """Give a finished file its name, durably."""
-    for name in (new, path.parent):
-        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-            if name is new:
-                new.rename(path)
-        finally:
-            os.close(file)
+    sync(new)
+    new.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or what was done to the names in a folder, outlive a power cut."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def check(path: Path) -> None:

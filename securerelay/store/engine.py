@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from securerelay.files import FolderLock
 from securerelay.store import database
 from securerelay.store.faults import explain
-from securerelay.store.folder import Ballast, FolderLock
+from securerelay.store.folder import Ballast
 from securerelay.store.interface import StorageFull, StorageStopped
 from securerelay.store.lane import Lane, NewLane
 from securerelay.store.ledger import Ledger
@@ -103,6 +104,7 @@ class Engine:
 
     def _open(self) -> _Opened:
         self._lock.acquire()
+        self._lock.tell()
         try:
             path = self.folder / FILE
             db, created = database.open_database(path)
@@ -133,6 +135,7 @@ class Engine:
         opened, writing, reading = self._opened, self._writing, self._reading
         self._opened = self._writing = self._reading = None
         if opened is None or writing is None or reading is None:
+            self._lock.release()
             answer.callback(None)
             return answer
 

@@ -79,9 +79,29 @@ def test_a_first_start_makes_everything_and_says_where_it_is(tmp_path: Path) -> 
         assert not any(line.startswith("A new relay") for line in again.lines)
 
 
+def test_sighup_while_the_first_keys_are_made_is_no_harm(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        command("--data", data, "--port", "tcp:0:interface=127.0.0.1"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    daemon = Daemon(process, data)
+    try:
+        wait_until((data / "unfinished").exists, "the keys are being made")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("relay.ready")
+        daemon.wait_for("config.read")
+    finally:
+        daemon.stop()
+
+
 def test_a_second_relay_on_the_same_folder_is_refused(relay: Daemon, tmp_path: Path) -> None:
     line = refused(tmp_path, "--data", relay.data, "--port", LOCAL)
-    assert "another relay is running on" in line
+    assert f"another relay (pid {relay.process.pid}) is running on" in line
     assert relay.admin("status")["ok"] is True
 
 

@@ -191,7 +191,7 @@ class TestRefusing:
         start(tmp_path)
         with (tmp_path / "lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self.refuse(tmp_path, FolderLocked, "another relay is running")
+            self.refuse(tmp_path, FolderLocked, r"another relay \(pid unknown\) is running")
             with pytest.raises(FolderLocked, match="stop it first"):
                 change_passphrase(tmp_path, None, b"x")
         start(tmp_path)

@@ -6,7 +6,7 @@ import gc
 import io
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver
 
 from securerelay.errors import ConfigError, StorageError
 from securerelay.relay.config import Log
-from securerelay.relay.daemon import Daemon
+from securerelay.relay.daemon import Daemon, note_hang_ups
 from securerelay.relay.logging import LineObserver
 from securerelay.relay.notify import Notifier
 from tests.relay.in_memory import Relay
@@ -36,7 +36,12 @@ class Systemd(Notifier):
 class Process:
     """A daemon in a reactor in memory."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        noted: Sequence[int] = (),
+    ) -> None:
         self.relay = Relay(folder)
         self.observer = LineObserver(io.StringIO())
         self.systemd = Systemd(environment)
@@ -48,6 +53,7 @@ class Process:
             self.observer,
             lambda: self.codes.append(1),
             self.systemd,
+            noted,
         )
 
     def start(self) -> Process:
@@ -120,6 +126,16 @@ def test_sighup_reads_the_configuration_and_tells_systemd(tmp_path: Path) -> Non
     process = Process(tmp_path).start()
     process.relay.next = process.relay.service.config.replace(log=Log(format="json"))
     signal.raise_signal(signal.SIGHUP)
+    assert process.systemd.told == ["READY", "RELOADING", "READY"]
+    assert process.observer.form == "json"
+
+
+def test_sighup_before_the_relay_runs_is_obeyed_once_it_does(tmp_path: Path) -> None:
+    noted = note_hang_ups()
+    process = Process(tmp_path, noted=noted)
+    signal.raise_signal(signal.SIGHUP)
+    process.relay.next = process.relay.service.config.replace(log=Log(format="json"))
+    process.start()
     assert process.systemd.told == ["READY", "RELOADING", "READY"]
     assert process.observer.form == "json"
 

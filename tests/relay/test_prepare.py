@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from securerelay.errors import ConfigError, LocalError, StorageError
+from securerelay.errors import ConfigError, FolderLocked, LocalError, StorageError
 from securerelay.relay.config import Config, Passphrase
 from securerelay.relay.prepare import find_passphrase, prepare
 from tests.relay.folders import copy_folder
@@ -56,6 +57,16 @@ def test_the_ports_are_taken_and_the_folder_is_open(tmp_path: Path) -> None:
     assert [server[0] for server in reactor.tcpServers] == [3000]
     assert relay.folder.path == tmp_path / "data"
     assert relay.config is config
+
+
+def test_the_folder_is_held_from_then_on_until_the_relay_has_stopped(tmp_path: Path) -> None:
+    reactor = ThreadlessReactor()
+    config = Config(data=copy_folder(tmp_path / "data"))
+    relay = prepare(reactor, lambda: config)
+    with pytest.raises(FolderLocked):
+        prepare(reactor, lambda: config)
+    Deferred.fromCoroutine(relay.stop())
+    prepare(reactor, lambda: config)
 
 
 def test_nothing_is_made_when_the_configuration_cannot_be_met(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_restored_store_repeats_no_number_ticket_or_token(folder: Path, tmp_pa
         result(store.close())
     other = tmp_path / "other"
     other.mkdir()
-    epoch = copies.restore(tmp_path / "copy", other)
+    epoch = copies.restore(tmp_path / "copy", other).epoch
     assert epoch > last
     store = on_disk(other)
     assert result(store.open()).epoch == epoch + 1
@@ -85,7 +85,7 @@ def test_a_second_restore_of_one_backup_rises_above_the_first(
         monkeypatch.setattr(copies.time, "time", lambda second=second: 1.8e9 + 10 * second)
         other = tmp_path / f"other{second}"
         other.mkdir()
-        epochs.append(copies.restore(tmp_path / "copy", other))
+        epochs.append(copies.restore(tmp_path / "copy", other).epoch)
     assert epochs[1] > epochs[0] > 1
 
 
@@ -153,3 +153,72 @@ def test_the_thorough_check_names_what_is_wrong(folder: Path, damage: str, told:
         db.execute(damage)
         db.commit()
     assert any(told in line for line in copies.examine(folder))
+
+
+def test_a_backup_tells_when_it_was_made_and_how_many_peers_it_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = filled(folder)
+    monkeypatch.setattr(copies.time, "time", lambda: 1.8e9)
+    result(store.backup(tmp_path / "copy"))
+    result(store.close())
+    monkeypatch.setattr(copies.time, "time", lambda: 1.9e9)
+    (tmp_path / "other").mkdir()
+    done = copies.restore(tmp_path / "copy", tmp_path / "other")
+    assert (done.copied, done.peers) == (1_800_000_000_000, 1)
+
+
+def test_a_clock_that_lags_would_repeat_numbers_and_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = filled(folder)
+    result(store.backup(tmp_path / "copy"))
+    result(store.close())
+    by_hand = tmp_path / "by hand"
+    by_hand.write_bytes((folder / "relay.sqlite").read_bytes())
+    monkeypatch.setattr(copies.time, "time", lambda: 1e9)
+    other = tmp_path / "other"
+    other.mkdir()
+    for source in (tmp_path / "copy", by_hand):
+        with pytest.raises(StorageError, match="the clock is wrong"):
+            copies.restore(source, other)
+    assert [path.name for path in other.iterdir()] == ["lock"]
+
+
+def test_a_database_that_was_copied_by_hand_can_be_restored(folder: Path, tmp_path: Path):
+    result(filled(folder).close())
+    other = tmp_path / "other"
+    other.mkdir()
+    assert copies.restore(folder / "relay.sqlite", other).epoch > 1
+
+
+def test_a_backup_that_fails_leaves_nothing_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = filled(folder)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(copies.os, "link", full)
+    with pytest.raises(StorageError, match=r"copy: No space left on device$"):
+        result(store.backup(tmp_path / "copy"))
+    assert not [path for path in tmp_path.iterdir() if "copy" in path.name]
+    result(store.close())
+
+
+def test_a_name_that_was_taken_meanwhile_is_not_overwritten(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = filled(folder)
+    copy = copies._copy
+
+    def slowly(*given: object) -> None:
+        (tmp_path / "copy").write_text("precious")
+        copy(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(copies, "_copy", slowly)
+    with pytest.raises(StorageError, match="File exists"):
+        result(store.backup(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_text() == "precious"
+    result(store.close())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from securerelay.errors import FolderLocked, StorageError
+from securerelay.files import FolderLock
 from securerelay.store import database, schema
-from securerelay.store.folder import FolderLock
 from tests.store.samples import NOW, STREAM, enrol, message, on_disk, result
 
 EPOCH = 1 << 32
