@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from twisted.python.failure import Failure
 
 from securerelay.client.entry import Entry
 from securerelay.client.journal import Journal
-from securerelay.client.rows import ACCEPTED, Change, Outgoing, Renewal, Verdict
+from securerelay.client.rows import ACCEPTED, Change, Move, Outgoing, Renewal, Verdict
 from securerelay.client.state import State
 from securerelay.errors import SecureRelayError, StorageError
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What happened to one stream, with the messages that are to be on disk then."""
+    """What happened to one stream.
+
+    Attributes:
+        change: what to write down.
+        entries: the messages that are on disk then.
+        pending: messages that may be written to the relay then, and not before.
+    """
 
     change: Change
     entries: list[Entry] = field(default_factory=list)
+    pending: list[Entry] = field(default_factory=list)
+
+
+def pack(entry: Entry) -> Outgoing:
+    """Return what is journaled of a message that is not sealed."""
+    return Outgoing(entry.seq, entry.to.decode(), entry.ttl, entry.receipt, entry.body)
 
 
 class Changes:
@@ -32,6 +44,7 @@ class Changes:
         complete: called when a change is closed, to say where the stream stands.
         stored: called when it is on disk.
         failed: called when it could not be written.
+        pack: says what is journaled of a message.
     """
 
     def __init__(
@@ -41,12 +54,14 @@ class Changes:
         complete: Callable[[Gathered], None],
         stored: Callable[[Gathered], None],
         failed: Callable[[Gathered, SecureRelayError], None],
+        pack: Callable[[Entry], Outgoing] = pack,
     ) -> None:
         self._journal = journal
         self._owner = owner
         self._complete = complete
         self._stored = stored
         self._failed = failed
+        self._pack = pack
         self._gathering: Gathered | None = None
         self._closed: list[Gathered] = []
         self._under_way: deque[list[Gathered]] = deque()
@@ -120,28 +135,45 @@ class Changes:
         self._closed.append(gathering)
         return entries
 
+    def move(self, stream: bytes, moves: Iterable[Move], pending: Iterable[Entry] = ()) -> None:
+        """Note that messages on disk go on in another stream.
+
+        Args:
+            stream: the one they are in now.
+            moves: where they were.
+            pending: messages that may be written to the relay when that is on disk.
+        """
+        gathered = self.gather(stream, True)
+        gathered.change.moves += moves
+        gathered.pending += pending
+
+    def bind(self, stream: bytes, entry: Entry, bound: bytes) -> None:
+        """Note for whom a message is sealed; it may be written when that is on disk."""
+        gathered = self.gather(stream, True)
+        gathered.change.bounds.append((entry.seq, bound))
+        gathered.pending.append(entry)
+
     def renew(
         self,
         old: bytes,
         new: bytes,
-        moved: list[tuple[int, int]],
+        moves: Iterable[Move],
         unconfirmed: list[int],
         entries: list[Entry],
     ) -> None:
-        """Note that messages go on in another stream.
+        """Note that messages go on in another stream, and that theirs is over.
 
         Args:
             old: the stream they were in.
             new: the stream they are in now.
-            moved: the old seq and the new one of those on disk.
+            moves: those on disk.
             unconfirmed: the old seqs of those that are not sent again.
             entries: those that were not yet on their way to disk.
         """
         gathered = self.gather(new, True)
         gathered.entries += entries
-        gathered.change.renewal = Renewal(
-            old.decode(), tuple(moved), tuple(unconfirmed), self._journal.now()
-        )
+        gathered.change.moves += moves
+        gathered.change.renewal = Renewal(old.decode(), tuple(unconfirmed), self._journal.now())
 
     def _prepare(self) -> Callable[[State], None]:
         self._asked = False
@@ -153,9 +185,7 @@ class Changes:
         self._under_way.append(closed)
         for gathered in closed:
             gathered.change.outgoing = [
-                Outgoing(one.seq, one.to.decode(), one.ttl, one.receipt, one.body)
-                for one in gathered.entries
-                if one.journaled
+                self._pack(one) for one in gathered.entries if one.journaled
             ]
         changes = [gathered.change for gathered in closed]
 
@@ -167,6 +197,8 @@ class Changes:
 
     def _done(self, _: None) -> None:
         for gathered in self._under_way.popleft():
+            for entry in gathered.pending:
+                entry.pending = False
             self._stored(gathered)
 
     def _broke(self, failure: Failure) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
+from securerelay.sealing.plaintext import Place
+
 Wait = typing.Literal["queued", "accepted", "delivered"]
 """How long a sender waits: until the message is on this machine's disk, until the relay has it, or
 until the recipient's client has acknowledged it.
@@ -38,6 +40,29 @@ class Sent:
 
 
 @dataclass(slots=True, eq=False)
+class Letter:
+    """What a message that is sealed has besides.
+
+    Attributes:
+        content_type: what the body is.
+        time: when it was given to send, Unix ms.
+        index: its number in the stream among those to the same recipient; 0 for none.
+        bound: for whom it is sealed; empty before that is fixed, and never another afterwards.
+        replaces: the message that it stands for.
+        sealed: the envelope that was made last; empty before.
+        sealed_at: when, Unix ms.
+    """
+
+    content_type: str
+    time: int
+    index: int = 0
+    bound: bytes = b""
+    replaces: Place | None = None
+    sealed: bytes = b""
+    sealed_at: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Entry:
     """One message on its way.
 
@@ -53,6 +78,8 @@ class Entry:
         seq: its number in the stream; 0 before it has one.
         journaled: whether it is on disk, or on its way there.
         delivered: when it was acknowledged, Unix milliseconds.
+        letter: what it has besides if it is sealed; None to have the relay carry the body as it is.
+        pending: whether the disk has to hear something before it is written.
     """
 
     to: bytes
@@ -64,6 +91,8 @@ class Entry:
     seq: int = 0
     journaled: bool = False
     delivered: int | None = None
+    letter: Letter | None = None
+    pending: bool = False
 
     def blank(self) -> None:
         """Give the message up, but not its number, which the stream cannot do without.
@@ -72,6 +101,7 @@ class Entry:
         """
         self.to, self.body, self.ttl = NOBODY, b"", 0
         self.receipt = self.journaled = False
+        self.letter = None
 
     @property
     def is_blank(self) -> bool:

@@ -34,7 +34,7 @@ def forget(db: sqlite3.Connection, now: int) -> None:
         (QUEUED, MOST_SETTLED),
     )
     db.execute(
-        "DELETE FROM stream WHERE answered >= last AND created < ? AND NOT EXISTS "
+        "DELETE FROM stream WHERE (answered >= last OR held) AND created < ? AND NOT EXISTS "
         "(SELECT 1 FROM message WHERE message.id BETWEEN stream.id << 40 AND "
         "(stream.id + 1) << 40)",
         (now - DAY,),

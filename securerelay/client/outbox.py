@@ -23,9 +23,10 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from securerelay.client.changes import Changes, Gathered
-from securerelay.client.entry import Entry, Fate, Sent
+from securerelay.client.entry import NOBODY, Entry, Fate, Sent
 from securerelay.client.journal import Journal
 from securerelay.client.pace import FIRST_DELAY, Load, Pace
+from securerelay.client.pen import Pen
 from securerelay.client.rows import ACCEPTED, DELIVERED, EXPIRED, REFUSED, UNCONFIRMED
 from securerelay.errors import Refused, RemoteError, SecureRelayError, TimedOut
 from securerelay.protocol import messages
@@ -40,6 +41,7 @@ class Outbox:
         jitter: spreads the waits before a new try; returns a factor.
         journal: where messages are kept that outlive this process; None to keep them in memory.
         owner: the owner of its streams; None for this program.
+        pen: writes messages; None for bodies as they are given.
 
     Attributes:
         wake: called when there is more to write.
@@ -51,6 +53,7 @@ class Outbox:
         jitter: Callable[[], float] = lambda: 0.5 + secrets.randbelow(512) / 512,
         journal: Journal | None = None,
         owner: str | None = None,
+        pen: Pen | None = None,
     ) -> None:
         self._refused = refused
         self._jitter = jitter
@@ -62,7 +65,9 @@ class Outbox:
                 self._complete,
                 self._stored,
                 self._not_stored,
+                (pen or Pen()).pack,
             )
+        self._pen = pen or Pen()
         self.wake: Callable[[], None] = lambda: None
         self._waiting: deque[Entry] = deque()
         self._flight: dict[int, Entry] = {}
@@ -78,6 +83,7 @@ class Outbox:
         self._stored_to = self._cleared = self._clearing = 0
         self._opened = self._renewing = False
         self._pace = Pace(self._jitter)
+        self._pen.begin(self.stream)
 
     def __len__(self) -> int:
         return len(self._load)
@@ -92,6 +98,11 @@ class Outbox:
         """The seq up to which every verdict is known."""
         return self._first - 1
 
+    @property
+    def keyed(self) -> bool:
+        """Whether a key names the one message of the stream, which stays where it is."""
+        return False
+
     # -- the application's side
 
     def add(self, entry: Entry) -> None:
@@ -103,14 +114,33 @@ class Outbox:
             self._number()
             self._changes.keep(self.stream, entry)
 
+    def adopt(self, entry: Entry, stream: str, seq: int) -> None:
+        """Put a message at the end of the queue that is in the journal elsewhere.
+
+        Args:
+            entry: the message, with nothing of its number there.
+            stream: where it is.
+            seq: its number there.
+        """
+        assert self._changes is not None, "there is a journal"
+        self._waiting.append(entry)
+        self._load.add(len(entry.body))
+        entry.journaled = True
+        self._number()
+        self._changes.move(self.stream, [self._pen.move(entry, stream, seq)])
+
     def _number(self) -> None:
         """Give all that waits its number."""
         at = len(self._waiting)
         while at and not self._waiting[at - 1].seq:
             at -= 1
         for later in range(at, len(self._waiting)):
-            self._numbered += 1
-            self._waiting[later].seq = self._numbered
+            self._number_one(self._waiting[later])
+
+    def _number_one(self, entry: Entry) -> None:
+        self._numbered += 1
+        entry.seq = self._numbered
+        self._pen.number(entry)
 
     def withdraw(self, entry: Entry) -> Fate:
         """Stop waiting for a message, and take it back if only memory has it."""
@@ -130,9 +160,40 @@ class Outbox:
 
     def _blank(self, entry: Entry) -> None:
         """Give a message up that has a number."""
+        self._pen.gone(entry)
         self._load.remove(len(entry.body))
         self._load.add(0)
         entry.blank()
+
+    def set_aside(self, to: bytes) -> list[tuple[Entry, Entry]]:
+        """Take back all to one recipient that was not written in this connection.
+
+        Args:
+            to: the recipient.
+
+        Returns:
+            The messages in order, each with what takes its number, which must not be written before
+            the disk knows where the message is.
+        """
+        taken = []
+        for entry in (*map(self._flight.get, range(self._cursor, self._last + 1)), *self._waiting):
+            if entry is None or entry.to != to or not entry.seq:
+                continue
+            filler = Entry(NOBODY, b"", 0, False, seq=entry.seq, pending=True)
+            self._pen.gone(entry)
+            self._pen.leaves(entry, self._may_be_seen(entry.seq))
+            self._load.remove(len(entry.body))
+            self._load.add(0)
+            if entry.seq in self._flight:
+                self._flight[entry.seq] = filler
+            taken.append((entry, filler))
+        fillers = {entry.seq: filler for entry, filler in taken}
+        self._waiting = deque(fillers.get(entry.seq, entry) for entry in self._waiting)
+        return taken
+
+    def _may_be_seen(self, seq: int) -> bool:
+        """Tell whether the relay may have seen a message that has no verdict."""
+        return seq <= self._last
 
     def space(self) -> Deferred[None] | None:
         """See :class:`~securerelay.client.pace.Load`."""
@@ -159,8 +220,7 @@ class Outbox:
         change = gathered.change
         change.answered = self._first - 1
         seqs = [one.seq for one in gathered.entries]
-        if change.renewal is not None:
-            seqs += [seq for _, seq in change.renewal.moved]
+        seqs += [move.new for move in change.moves]
         change.last = max(seqs, default=0)
         # While there is a connection, what comes to disk is written at once.
         change.written = max(self._clearing, change.last if self._connected else 0)
@@ -232,26 +292,27 @@ class Outbox:
             return out
         flight = self._flight
         while budget > 0 and self._cursor - self._first < self._pace.window:
-            if self._cursor <= self._last:
-                entry = flight.get(self._cursor)
-                self._cursor += 1
-                if entry is None:
-                    continue
-            elif self._waiting:
-                entry = self._waiting[0]
-                if entry.journaled and entry.seq > self._cleared:
-                    self._clear()
-                    break
-                self._waiting.popleft()
-                if not entry.seq:
-                    self._numbered += 1
-                    entry.seq = self._numbered
-                self._last = entry.seq
-                self._cursor += 1
-                flight[entry.seq] = entry
-            else:
+            again = self._cursor <= self._last
+            if not again and not self._waiting:
                 break
-            data = messages.send(entry.seq, entry.to, entry.ttl, entry.receipt, entry.body)
+            entry = flight.get(self._cursor) if again else self._waiting[0]
+            if entry is None:
+                self._cursor += 1
+                continue
+            if not again and entry.journaled and entry.seq > self._cleared:
+                self._clear()
+                break
+            if not entry.seq:
+                self._number_one(entry)
+            body = None if entry.pending else self._pen.body(entry)
+            if body is None:
+                break
+            if not again:
+                self._waiting.popleft()
+                self._last = entry.seq
+                flight[entry.seq] = entry
+            self._cursor += 1
+            data = messages.send(entry.seq, entry.to, entry.ttl, entry.receipt, body)
             budget -= len(data)
             out.append(data)
         return out
@@ -315,11 +376,13 @@ class Outbox:
         self._cursor = max(self._cursor, self._first)
         self._refuse(entry, code.decode("ascii", "replace"))
         self._load.remove(len(entry.body))
+        self._renewing = self._renewing or self._pen.full
         return None
 
     def _refuse(self, entry: Entry, code: str) -> None:
         if entry.is_blank:
             return
+        self._pen.gone(entry)
         if self._changes is not None and code != UNCONFIRMED:
             self._changes.verdict(self.stream, REFUSED, entry.seq, entry.seq, code=code)
         done, entry.done = entry.done, None
@@ -385,15 +448,18 @@ class Outbox:
         for entry in lost:
             self._refuse(entry, UNCONFIRMED)
             self._load.remove(len(entry.body))
-        self._new_stream()
         before = [(entry.seq, entry) for entry in self._waiting if entry not in new_on_disk]
         for entry in self._waiting:
+            self._pen.leaves(entry, self._may_be_seen(entry.seq))
             entry.seq = 0
+        self._new_stream()
         if self._changes is not None:
             self._number()
-            moved = [(seq, entry.seq) for seq, entry in before if entry.journaled]
+            moves = [
+                self._pen.move(entry, old.decode(), seq) for seq, entry in before if entry.journaled
+            ]
             unconfirmed = [entry.seq for entry in lost]
-            self._changes.renew(old, self.stream, moved, unconfirmed, new_on_disk)
+            self._changes.renew(old, self.stream, moves, unconfirmed, new_on_disk)
         for entry in orphans:
             done, entry.done = entry.done, None
             if done is not None:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from securerelay.client.entry import NOBODY, Entry
 from securerelay.client.journal import Journal
 from securerelay.client.outbox import Outbox
+from securerelay.client.pen import Pen
 from securerelay.client.rows import Left, Outgoing
 from securerelay.errors import LocalError
 
@@ -33,14 +34,22 @@ class Resumed(Outbox):
         left: what the journal says of it.
         journal: where verdicts are noted.
         watched: the entry of seq 1, if somebody waits for what becomes of that.
+        pen: writes messages; None for bodies as they were given.
 
     Attributes:
         standing: fires with the last seq that the relay has consumed, when it has said so first.
     """
 
-    def __init__(self, left: Left, journal: Journal, watched: Entry | None = None) -> None:
-        super().__init__(journal=journal, owner=left.owner)
+    def __init__(
+        self,
+        left: Left,
+        journal: Journal,
+        watched: Entry | None = None,
+        pen: Pen | None = None,
+    ) -> None:
+        super().__init__(journal=journal, owner=left.owner, pen=pen)
         self.stream = left.stream.encode()
+        self._pen.begin(self.stream)
         self._left = left
         self._watched = watched
         self._first = self._cursor = left.answered + 1
@@ -87,15 +96,17 @@ class Resumed(Outbox):
             watched.journaled = True
             self._load.add(len(watched.body))
             return watched
-        self._load.add(len(message.body))
-        return Entry(
-            message.to.encode(),
-            message.body,
-            message.ttl,
-            message.receipt,
-            seq=message.seq,
-            journaled=True,
-        )
+        entry = self._pen.unpack(message)
+        self._load.add(len(entry.body))
+        return entry
+
+    def _may_be_seen(self, seq: int) -> bool:
+        return super()._may_be_seen(seq) or seq <= self._left.written
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a key names the one message of the stream, which stays where it is."""
+        return self._left.keyed
 
     def restore(self, message: Outgoing) -> None:
         """Send a message of the journal.

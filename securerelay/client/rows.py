@@ -27,7 +27,12 @@ class Outgoing(NamedTuple):
         to: the recipient.
         ttl: seconds; None for the relay's default.
         receipt: whether the recipient's acknowledgement shall be told.
-        body: what to carry.
+        body: what to carry; wrapped in form 1.
+        size: bytes of what was given to send; None if that is the body.
+        form: 0 if the body is what the relay will carry, 1 if it is a letter to be sealed.
+        place: its number among those of the stream to the same recipient; 0 for none.
+        bound: for whom it is sealed; None if that is not fixed yet.
+        replaces: the place (stream, seq, index) of the message that it stands for, 32 bytes.
     """
 
     seq: int
@@ -35,6 +40,31 @@ class Outgoing(NamedTuple):
     ttl: int | None
     receipt: bool
     body: bytes
+    size: int | None = None
+    form: int = 0
+    place: int = 0
+    bound: bytes | None = None
+    replaces: bytes | None = None
+
+
+class Move(NamedTuple):
+    """A message that goes on under another number.
+
+    Attributes:
+        stream: the one it was in.
+        seq: its number there.
+        new: its number now, in the stream of the change.
+        place: its number there among those to the same recipient.
+        bound: for whom it is sealed; None if that is not fixed yet.
+        replaces: as in :class:`Outgoing`.
+    """
+
+    stream: str
+    seq: int
+    new: int
+    place: int = 0
+    bound: bytes | None = None
+    replaces: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +90,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """Messages that go on in another stream, since the relay takes no more in theirs.
+    """Goes on in another stream, since the relay takes no more in the old one.
 
     Attributes:
-        old: the stream they were in.
-        moved: pairs of the old seq and the new.
+        old: the stream that is over.
         unconfirmed: seqs of the old stream that are not sent again.
         time: when, Unix ms.
     """
 
     old: str
-    moved: tuple[tuple[int, int], ...]
     unconfirmed: tuple[int, ...]
     time: int
 
@@ -88,7 +116,10 @@ class Change:
         written: the highest seq that may be written after this change; 0 for no change.
         verdicts: in the order in which they came.
         answered: the seq up to which every verdict is known.
-        renewal: what comes over from another stream, before anything else.
+        moves: messages that come over from other streams, before anything else.
+        renewal: ends the stream that this one follows.
+        bounds: for whom messages are sealed, by seq, where that was not fixed before.
+        held: whether the stream is never opened at the relay.
     """
 
     stream: str
@@ -99,7 +130,10 @@ class Change:
     written: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
     answered: int = 0
+    moves: list[Move] = field(default_factory=list)
     renewal: Renewal | None = None
+    bounds: list[tuple[int, bytes]] = field(default_factory=list)
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +146,7 @@ class Left:
         answered: the seq up to which every verdict is known.
         last: the highest seq journaled.
         written: the highest seq that the relay may have seen.
+        keyed: whether a key names its one message, which stays where it is.
     """
 
     stream: str
@@ -119,6 +154,7 @@ class Left:
     answered: int
     last: int
     written: int
+    keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

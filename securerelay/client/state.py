@@ -21,6 +21,7 @@ from securerelay.client.rows import (
     UNCONFIRMED,
     Change,
     Left,
+    Move,
     Outgoing,
     Record,
     Verdict,
@@ -34,6 +35,9 @@ SEQ_BITS = 40
 PAGE_BYTES = 4 << 20
 EXPIRY_TOLD = 60_000
 """Milliseconds after a message's time ran out by which the relay has surely noticed."""
+
+_LEFT = "name, owner, answered, last, written, digest IS NOT NULL"
+_OUTGOING = "recipient, ttl, receipt, body, size, form, place, bound, replaces"
 
 Job = Callable[["State"], typing.Any]
 
@@ -107,33 +111,50 @@ class State:
         base = self._base(change.stream)
         if base is None:
             self._db.execute(
-                "INSERT INTO stream (name, owner, created) VALUES (?, ?, ?)",
-                (change.stream, change.owner, change.time),
+                "INSERT INTO stream (name, owner, created, held) VALUES (?, ?, ?, ?)",
+                (change.stream, change.owner, change.time, change.held),
             )
             base = self._base(change.stream)
             assert base is not None, "it was made just now"
+        if change.moves:
+            self._move(base, change.moves)
         if change.renewal is not None:
             old = self._base(change.renewal.old)
             if old is not None:
-                self._db.executemany(
-                    "UPDATE message SET id = ? WHERE id = ?",
-                    [(base + new, old + seq) for seq, new in change.renewal.moved],
-                )
                 self._unconfirmed(old, change.renewal.unconfirmed, change.renewal.time)
                 self._end(old)
         if change.outgoing:
             # The rows go in as they are, since their number counts.
             self._db.executemany(
-                "INSERT INTO message (id, recipient, ttl, receipt, size, queued, body) "  # noqa: S608
-                f"VALUES ({base} + ?1, ?2, ?3, ?4, length(?5), {change.time:d}, ?5)",
+                "INSERT INTO message (id, recipient, ttl, receipt, body, size, form, place, bound, "  # noqa: S608
+                "replaces, queued) "
+                f"VALUES ({base} + ?1, ?2, ?3, ?4, ?5, ifnull(?6, length(?5)), ?7, ?8, ?9, ?10, "
+                f"{change.time:d})",
                 change.outgoing,
             )
+        for seq, bound in change.bounds:
+            self._db.execute("UPDATE message SET bound = ? WHERE id = ?", (bound, base + seq))
         for verdict in change.verdicts:
             self._settle(base, verdict)
         self._db.execute(
             "UPDATE stream SET last = max(last, ?), written = max(written, ?), "
             "answered = max(answered, ?) WHERE id = ?",
             (change.last, change.written, change.answered, base >> SEQ_BITS),
+        )
+
+    def _move(self, base: int, moves: Iterable[Move]) -> None:
+        """Put messages of other streams into one."""
+        old: dict[str, int | None] = {}
+        for move in moves:
+            if move.stream not in old:
+                old[move.stream] = self._base(move.stream)
+        self._db.executemany(
+            "UPDATE message SET id = ?, place = ?, bound = ?, replaces = ? WHERE id = ?",
+            [
+                (base + move.new, move.place, move.bound, move.replaces, before + move.seq)
+                for move in moves
+                if (before := old[move.stream]) is not None
+            ],
         )
 
     def _base(self, stream: str) -> int | None:
@@ -195,7 +216,7 @@ class State:
                 this time (Unix ms); None for only those with messages to send.
         """
         rows = self._db.execute(
-            "SELECT name, owner, answered, last, written FROM stream WHERE owner != ? AND "
+            f"SELECT {_LEFT} FROM stream WHERE owner != ? AND held = 0 AND "  # noqa: S608
             "(answered < last OR (asked < ? AND id IN "
             "(SELECT id >> 40 FROM message WHERE receipt = 1 AND state = 1))) ORDER BY id",
             (owner, -1 if asked_before is None else asked_before),
@@ -213,7 +234,7 @@ class State:
             limit: how many at most.
         """
         rows = self._db.execute(
-            "SELECT name, owner, answered, last, written FROM stream WHERE owner != ? AND EXISTS "
+            f"SELECT {_LEFT} FROM stream WHERE owner != ? AND EXISTS "  # noqa: S608
             "(SELECT 1 FROM message WHERE id BETWEEN stream.id << 40 AND stream.id + 1 << 40 AND "
             "state = 1 AND settled + min(ifnull(ttl, ?), ?) * 1000 + ? BETWEEN asked AND ?) "
             "LIMIT ?",
@@ -225,7 +246,8 @@ class State:
         """Look at one stream before it is drained, and note that its receipts are asked for."""
         self._db.execute("UPDATE stream SET asked = ? WHERE name = ?", (now, stream))
         row = self._db.execute(
-            "SELECT name, owner, answered, last, written FROM stream WHERE name = ?", (stream,)
+            f"SELECT {_LEFT} FROM stream WHERE name = ?",  # noqa: S608
+            (stream,),
         ).fetchone()
         return Left(*row) if row else None
 
@@ -241,18 +263,31 @@ class State:
         if base is None:
             return []
         rows = self._db.execute(
-            "SELECT id, recipient, ttl, receipt, body FROM message "
+            f"SELECT id, {_OUTGOING} FROM message "  # noqa: S608
             "WHERE id > ? AND id < ? AND state = ? ORDER BY id LIMIT ?",
             (base + after, base + (1 << SEQ_BITS), QUEUED, limit),
         )
         page: list[Outgoing] = []
         size = 0
-        for number, to, ttl, receipt, body in rows:
-            page.append(Outgoing(number - base, to, ttl, bool(receipt), body))
-            size += len(body)
+        for number, *row in rows:
+            page.append(Outgoing(number - base, *row))
+            size += len(page[-1].body)
             if size > PAGE_BYTES:
                 break
         return page
+
+    def pick(self, places: Iterable[tuple[str, int]]) -> list[Outgoing | None]:
+        """Read messages by stream and seq; None for one that is gone."""
+        picked: list[Outgoing | None] = []
+        for stream, seq in places:
+            row = self._db.execute(
+                f"SELECT {_OUTGOING} FROM message "  # noqa: S608
+                "WHERE id = ifnull((SELECT id FROM stream WHERE name = ?), 0) << 40 | ? "
+                "AND state = ?",
+                (stream, seq, QUEUED),
+            ).fetchone()
+            picked.append(Outgoing(seq, *row) if row else None)
+        return picked
 
     def move(self, stream: str, new: str, after: int, now: int) -> None:
         """Go on with a stream's messages in a new one of the same owner.
