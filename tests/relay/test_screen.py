@@ -170,6 +170,16 @@ def test_a_room_without_a_signed_list_does_not_look_at_versions() -> None:
     assert bob.bodies() == [for_version(0)]
 
 
+@pytest.mark.parametrize("body", [b"plain", DIRECT], ids=["plain", "direct"])
+def test_a_body_that_names_no_list_is_not_held_against_one(body: bytes) -> None:
+    world = World()
+    alice = made(world, "bob")
+    bob = here(world, "bob")
+    listed(world, 2)
+    alice.send(1, ROOM, body)
+    assert bob.bodies() == [body]
+
+
 def test_the_version_of_one_who_knows_more_than_the_relay_is_let_through() -> None:
     world = World()
     alice = made(world, "bob")
