@@ -33,6 +33,10 @@ from securerelay.text import printable
 _EARLY = ("tcp:", "tcp4:", "tcp6:", "ssl:")
 """Endpoints that listen at once and leave nothing on disk."""
 
+BACKLOG = 512
+"""Connections that may wait to be accepted; with fewer a flood makes everybody's first packet drop,
+and who repeats his has lost a second."""
+
 
 @implementer(IProtocolFactory)
 class _Door:
@@ -179,6 +183,8 @@ def _place(port: IListeningPort) -> str:
 
 
 def _parse(reactor: object, text: str) -> IStreamServerEndpoint:
+    if text.startswith(_EARLY) and ":backlog=" not in text:
+        text += f":backlog={BACKLOG}"
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:

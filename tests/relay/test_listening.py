@@ -42,6 +42,12 @@ def test_an_endpoint_inside_tls_wraps_the_sessions() -> None:
     assert isinstance(wrapped, TLSMemoryBIOFactory)
 
 
+def test_many_connections_may_wait_to_be_accepted_unless_the_operator_says_otherwise() -> None:
+    reactor = MemoryReactorClock()
+    listeners(reactor, "tcp:3000", "tcp:3001:backlog=7").take_ports()
+    assert [server[2] for server in reactor.tcpServers] == [512, 7]
+
+
 @pytest.mark.parametrize(
     "text", ["tcp:3000:colour=red", "carrier-pigeon:3000", "ssl:3000:privateKey=/nowhere.pem"]
 )
