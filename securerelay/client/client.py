@@ -26,9 +26,11 @@ from securerelay.client.journal import Journal
 from securerelay.client.link import Identity, Link
 from securerelay.client.once import send_once
 from securerelay.client.receiving import Messages
+from securerelay.client.sealing.sealing import Sealing
 from securerelay.client.session import Session
 from securerelay.client.waiting import within, words_for
 from securerelay.errors import ConnectError, LocalError, Refused, SecureRelayError, TimedOut
+from securerelay.sealing.plaintext import MAX_BODY
 
 TIMEOUT = 60.0
 """Seconds that a send or a call waits for its answer unless told otherwise."""
@@ -49,6 +51,8 @@ class Client(Service):
         jitter: spreads reconnections, 0.0 to 1.0.
         now: Unix seconds.
         journal: what the profile keeps on disk; None to keep messages in memory alone.
+        sealing: seals what is sent and opens what comes, with the same journal; None to carry
+            bodies as they are given.
     """
 
     _log = Logger()
@@ -62,19 +66,25 @@ class Client(Service):
         jitter: Callable[[], float] = random.random,
         now: Callable[[], float] = time.time,
         journal: Journal | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
         self.peer = name
         self._clock = clock
         self._attempts = len(endpoints)
         self._identity = identity
         self._journal = journal
-        self._session = Session(clock, journal, begun=self._begun)
+        self.sealing = sealing
+        self._session = Session(clock, journal, begun=self._begun, sealing=sealing)
+        if sealing is not None:
+            sealing.reach(self.call)
 
         def connect(session: Session) -> Link:
             return Link(identity, session, endpoints, clock, jitter, now)
 
         self._link = connect(self._session)
-        self._drains = Drains(journal, connect, clock, len(endpoints)) if journal else None
+        self._drains = None
+        if journal is not None:
+            self._drains = Drains(journal, connect, clock, len(endpoints), sealing)
         self._poll: IDelayedCall | None = None
         self._closing: Deferred[None] | None = None
 
@@ -113,10 +123,14 @@ class Client(Service):
         # What was dealt with is on disk before the relay hears of it, and hears of it before we go.
         await self._journal.flush()
         nothing_left = not len(self._session.outbox)
+        if self.sealing is not None:
+            nothing_left = nothing_left and not len(self.sealing.sealer.held)
         await self._link.stop()
         await self._journal.close(nothing_left)
 
     def _begun(self) -> None:
+        if self.sealing is not None:
+            self.sealing.connected()
         if self._drains is not None:
             self._look_for_left(receipts=False)
 
@@ -188,6 +202,8 @@ class Client(Service):
         wait: Wait = "accepted",
         timeout: float | None = TIMEOUT,
         once: str | None = None,
+        content_type: str | None = None,
+        plain: bool = False,
     ) -> Deferred[Sent]:
         """Send a message, and wait for what becomes of it.
 
@@ -207,6 +223,9 @@ class Client(Service):
             timeout: seconds to wait; None for as long as it takes.
             once: a key that names this message: however often it is sent with the same key within
                 30 days, from any program of the profile, it arrives once.
+            content_type: what the body is, such as ``text/plain``; sealed with it.
+            plain: have the relay carry the body as it is, for a service that cannot open what is
+                sealed.
 
         Returns:
             What became of it.
@@ -221,7 +240,8 @@ class Client(Service):
             LocalError: through the Deferred: the key was used for another message.
         """
         try:
-            entry = self._entry(to, body, ttl, receipt or wait == "delivered", wait)
+            receipt = receipt or wait == "delivered"
+            entry = self._entry(to, body, ttl, receipt, wait, content_type, plain)
             if once is not None:
                 return self._send_once(entry, once, timeout)
         except SecureRelayError as error:
@@ -230,7 +250,7 @@ class Client(Service):
 
         def give_up(_: Deferred[Sent]) -> None:
             nonlocal fate
-            fate = self._session.outbox.withdraw(entry)
+            fate = self._session.withdraw(entry)
 
         def late() -> TimedOut:
             return TimedOut(words_for(fate, to))
@@ -245,13 +265,22 @@ class Client(Service):
             raise LocalError("a message with a key needs a journal, and a lifetime")
         stream, to = self._identity.once(key), entry.to.decode()
         sending = send_once(
-            self._journal, self._drains, self._clock, entry, stream, lambda: bool(self.running)
+            *(self._journal, self._drains, self._clock, entry, stream),
+            lambda: bool(self.running),
+            self._session.outbox.pack,
         )
         waiting = Deferred.fromCoroutine(sending)
         return within(waiting, timeout, self._clock, lambda: TimedOut(words_for("queued", to)))
 
     def post(
-        self, to: str, body: bytes, *, ttl: int | None = None, receipt: bool = False
+        self,
+        to: str,
+        body: bytes,
+        *,
+        ttl: int | None = None,
+        receipt: bool = False,
+        content_type: str | None = None,
+        plain: bool = False,
     ) -> Deferred[None]:
         """Hand a message over without waiting for its verdict, for many messages in a row.
 
@@ -263,30 +292,45 @@ class Client(Service):
             body: what to carry.
             ttl: as in :meth:`send`.
             receipt: as in :meth:`send`.
+            content_type: as in :meth:`send`.
+            plain: as in :meth:`send`.
 
         Returns:
             Fires when there is room for the next message: at once, unless too many are unanswered.
         """
         try:
-            entry = self._entry(to, body, ttl, receipt, "accepted")
+            entry = self._entry(to, body, ttl, receipt, "accepted", content_type, plain)
         except SecureRelayError as error:
             return fail(error)
         self._session.post(entry)
-        return self._session.outbox.space() or succeed(None)
+        return self._session.space() or succeed(None)
 
-    def _entry(self, to: str, body: bytes, ttl: int | None, receipt: bool, wait: Wait) -> Entry:
+    def _entry(
+        self,
+        to: str,
+        body: bytes,
+        ttl: int | None,
+        receipt: bool,
+        wait: Wait,
+        content_type: str | None,
+        plain: bool,
+    ) -> Entry:
         self._link.check()
         if to[:1] == "@":
             names.check_room(to)
         else:
             names.check_peer(to)
-        if len(body) > self._session.limit:
-            raise Refused("too-large", f"{len(body)} bytes; at most {self._session.limit}")
+        letter = None
+        if self.sealing is not None and not plain:
+            letter = self.sealing.letter(to, content_type)
+        limit = self._session.limit if letter is None else min(self._session.limit, MAX_BODY)
+        if len(body) > limit:
+            raise Refused("too-large", f"{len(body)} bytes; at most {limit}")
         if ttl != 0 and self._journal is not None:
             self._journal.own()
         elif wait == "queued":
             raise LocalError("only a message that is journaled can wait in the outbox")
-        return Entry(to.encode(), bytes(body), ttl, receipt, wait)
+        return Entry(to.encode(), bytes(body), ttl, receipt, wait, letter=letter)
 
     def journaled(self) -> Deferred[None]:
         """Wait until everything that was sent or posted so far is on this machine's disk."""
@@ -325,14 +369,21 @@ class Client(Service):
 
         Raises:
             TimedOut: through the Deferred, if there are still some.
+            Refused: through the Deferred, if some stay in the outbox because they cannot be sealed
+                for their recipient now; it says why.
         """
         outbox = self._session.outbox
         return within(
-            outbox.empty() or succeed(None),
+            Deferred.fromCoroutine(self._drained()),
             timeout,
             self._clock,
             lambda: TimedOut(f"{len(outbox)} messages have no answer yet"),
         )
+
+    async def _drained(self) -> None:
+        if self.sealing is not None:
+            await self.sealing.sealer.settled()
+        await (self._session.outbox.empty() or succeed(None))
 
     def listen(self) -> Messages:
         """Receive messages from now on, those that waited in the mailbox first.

@@ -14,16 +14,19 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from securerelay.client.entry import Entry, Sent
 from securerelay.client.journal import Journal
 from securerelay.client.link import Link
 from securerelay.client.owners import Claim
+from securerelay.client.pen import Pen
 from securerelay.client.resumed import Resumed, Spent
 from securerelay.client.rows import Left
+from securerelay.client.sealing.sealing import Sealing
 from securerelay.client.session import Session
-from securerelay.errors import ConnectError, TimedOut
+from securerelay.errors import ConnectError, RemoteError, TimedOut
 
 ASK_AGAIN = 600_000
 """Milliseconds after which a stream's receipts are asked for again."""
@@ -41,7 +44,10 @@ class Drains:
         connect: makes the connection for a session.
         clock: the reactor.
         attempts: failed attempts to connect after which to leave it for another time.
+        sealing: seals what is left; None if only what is not sealed can be sent.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -49,11 +55,13 @@ class Drains:
         connect: Callable[[Session], Link],
         clock: IReactorTime,
         attempts: int = 1,
+        sealing: Sealing | None = None,
     ) -> None:
         self._journal = journal
         self._connect = connect
         self._clock = clock
         self._attempts = attempts
+        self._sealing = sealing
         self._lock = DeferredLock()
         self._links: list[Link] = []
         self._stopped = False
@@ -96,6 +104,8 @@ class Drains:
         if self._first:
             self._first, now = False, journal.now()
             journal.owners.tidy(await journal.do(lambda state: state.forget(now)))
+        if self._sealing is not None:
+            await self._sealing.adopt(journal.owners)
         before = journal.now() - again_after if lifetimes is not None else None
         found = await journal.do(lambda state: state.left(journal.owner, before), write=False)
         if lifetimes is not None:
@@ -109,10 +119,18 @@ class Drains:
                 continue
             done = False
             try:
-                for stream in streams:
-                    await self._drain(stream)
-                    drained += 1
                 done = True
+                for stream in streams:
+                    try:
+                        await self._drain(stream)
+                        drained += 1
+                    except RemoteError as error:
+                        # Its one message cannot be sealed for its recipient now.
+                        self._log.info("a stream is left: {error}", error=error)
+                        done = False
+            except BaseException:
+                done = False
+                raise
             finally:
                 claim.release(remove=done)
         return drained
@@ -169,7 +187,8 @@ class Drains:
                 return None
             if self._stopped:
                 raise ConnectError("the client was closed")
-            outbox = Resumed(left, self._journal, watched)
+            pen = await self._pen(stream)
+            outbox = Resumed(left, self._journal, watched, pen)
             session = Session(self._clock, outbox=outbox)
             link = self._connect(session)
             self._links.append(link)
@@ -182,9 +201,17 @@ class Drains:
                     raise TimedOut("the relay has forgotten this message's receipt") from None
                 stream = await self._go_on(stream, spent.after)
             finally:
+                pen.detach()
                 self._links.remove(link)
                 await link.stop()
                 await self._journal.flush()
+
+    async def _pen(self, stream: str) -> Pen:
+        if self._sealing is None:
+            return Pen()
+        pen = self._sealing.pen()
+        pen.recall(await self._journal.do(lambda state: state.refused(stream), write=False))
+        return pen
 
     async def _go_on(self, stream: str, after: int) -> str:
         """Put what is left of a spent stream into a new one; returns its name."""

@@ -50,7 +50,7 @@ class Letter:
         bound: for whom it is sealed; empty before that is fixed, and never another afterwards.
         replaces: the message that it stands for.
         sealed: the envelope that was made last; empty before.
-        sealed_at: when, Unix ms.
+        sealed_by: with whose keys; what they sealed is written again as it is while they are good.
     """
 
     content_type: str
@@ -59,7 +59,7 @@ class Letter:
     bound: bytes = b""
     replaces: Place | None = None
     sealed: bytes = b""
-    sealed_at: int = 0
+    sealed_by: object = None
 
 
 @dataclass(slots=True, eq=False)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from securerelay.client.changes import pack
 from securerelay.client.drain import Drains
 from securerelay.client.entry import Entry, Sent
 from securerelay.client.journal import Journal
@@ -31,6 +32,7 @@ async def send_once(
     entry: Entry,
     stream: str,
     stay: Callable[[], bool],
+    pack: Callable[[Entry], Outgoing] = pack,
 ) -> Sent:
     """Send a message unless that was done before, and wait for what becomes of it.
 
@@ -41,19 +43,21 @@ async def send_once(
         entry: the message; it says how long to wait.
         stream: what the key names.
         stay: tells whether to try again when the relay cannot be reached.
+        pack: says what is journaled of it.
 
     Raises:
         ConnectError: if the relay cannot be reached; the message is in the journal.
         LocalError: if the key was used for another message.
         Refused: if the relay refused it, now or before.
     """
-    to = entry.to.decode()
     # With a receipt, for whoever comes with the same key may want to wait for it.
     entry.receipt = True
-    message = Outgoing(1, to, entry.ttl, True, entry.body)
+    entry.seq = 1
+    if entry.letter is not None:
+        entry.letter.index = 1
+    message = pack(entry)
     digest = primitives.sha256(entry.to, b"\0", entry.body)
     owner, now = journal.own(), journal.now()
-    entry.seq = 1
     record: Record = await journal.do(lambda state: state.once(stream, owner, digest, message, now))
     while not _reached(record, entry):
         entry.done = Deferred()

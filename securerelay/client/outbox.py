@@ -27,7 +27,14 @@ from securerelay.client.entry import NOBODY, Entry, Fate, Sent
 from securerelay.client.journal import Journal
 from securerelay.client.pace import FIRST_DELAY, Load, Pace
 from securerelay.client.pen import Pen
-from securerelay.client.rows import ACCEPTED, DELIVERED, EXPIRED, REFUSED, UNCONFIRMED
+from securerelay.client.rows import (
+    ACCEPTED,
+    DELIVERED,
+    EXPIRED,
+    REFUSED,
+    UNCONFIRMED,
+    Outgoing,
+)
 from securerelay.errors import Refused, RemoteError, SecureRelayError, TimedOut
 from securerelay.protocol import messages
 
@@ -68,6 +75,7 @@ class Outbox:
                 (pen or Pen()).pack,
             )
         self._pen = pen or Pen()
+        self._pen.attach(self)
         self.wake: Callable[[], None] = lambda: None
         self._waiting: deque[Entry] = deque()
         self._flight: dict[int, Entry] = {}
@@ -113,6 +121,10 @@ class Outbox:
             entry.journaled = True
             self._number()
             self._changes.keep(self.stream, entry)
+
+    def pack(self, entry: Entry) -> Outgoing:
+        """Return what is journaled of a message."""
+        return self._pen.pack(entry)
 
     def adopt(self, entry: Entry, stream: str, seq: int) -> None:
         """Put a message at the end of the queue that is in the journal elsewhere.
@@ -190,6 +202,13 @@ class Outbox:
         fillers = {entry.seq: filler for entry, filler in taken}
         self._waiting = deque(fillers.get(entry.seq, entry) for entry in self._waiting)
         return taken
+
+    def bind(self, entry: Entry) -> None:
+        """Have it noted for whom a message is sealed, before it is written."""
+        assert self._changes is not None, "there is a journal"
+        assert entry.letter is not None, "it is sealed"
+        entry.pending = True
+        self._changes.bind(self.stream, entry, entry.letter.bound)
 
     def _may_be_seen(self, seq: int) -> bool:
         """Tell whether the relay may have seen a message that has no verdict."""
@@ -369,6 +388,7 @@ class Outbox:
         if entry is None:
             return None
         if code in FIRST_DELAY:
+            self._pen.doubt(entry, code.decode())
             return self._again(seq, code)
         del self._flight[seq]
         while self._first <= self._last and self._first not in self._flight:

@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+import typing
+
 from securerelay.client.changes import pack
 from securerelay.client.entry import Entry
 from securerelay.client.rows import Move, Outgoing
 
+if typing.TYPE_CHECKING:
+    from securerelay.client.outbox import Outbox
+
 
 class Pen:
     """The pen of one outbox."""
+
+    def attach(self, outbox: Outbox) -> None:
+        """An outbox takes up the pen."""
+
+    def detach(self) -> None:
+        """Its outbox writes no more."""
 
     def begin(self, stream: bytes) -> None:
         """A new stream begins."""
@@ -58,6 +69,9 @@ class Pen:
             entry: with the seq it had.
             seen: whether the relay may have seen it under that.
         """
+
+    def doubt(self, entry: Entry, code: str) -> None:
+        """The relay refused a message for now."""
 
     @property
     def full(self) -> bool:

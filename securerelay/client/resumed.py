@@ -94,6 +94,7 @@ class Resumed(Outbox):
         watched = self._watched
         if watched is not None and watched.seq == message.seq:
             watched.journaled = True
+            watched.letter = self._pen.unpack(message).letter
             self._load.add(len(watched.body))
             return watched
         entry = self._pen.unpack(message)

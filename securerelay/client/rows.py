@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from securerelay.protocol.items import u64
+from securerelay.sealing.plaintext import STREAM_SIZE, Place
+
 QUEUED, ACCEPTED, DELIVERED, EXPIRED, REFUSED = range(5)
 STATES = ("queued", "accepted", "delivered", "expired", "refused")
 """What becomes of a message: ``queued`` until the relay has answered for it, ``accepted`` by the
@@ -184,3 +187,16 @@ class Record:
     delivered: int | None
     code: str | None
     missed: dict[str, str] = field(default_factory=dict)
+
+
+def pack_place(place: Place | None) -> bytes | None:
+    """Return a place as it is journaled, 32 bytes."""
+    return None if place is None else place.stream + u64(place.seq) + u64(place.index)
+
+
+def unpack_place(packed: bytes | None) -> Place | None:
+    """Read what :func:`pack_place` made."""
+    if packed is None:
+        return None
+    seq, index = packed[STREAM_SIZE : STREAM_SIZE + 8], packed[STREAM_SIZE + 8 :]
+    return Place(packed[:STREAM_SIZE], int.from_bytes(seq, "big"), int.from_bytes(index, "big"))

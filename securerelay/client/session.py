@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from securerelay.client.calls import Calls, Event, Events, read_json
-from securerelay.client.entry import Entry
+from securerelay.client.entry import Entry, Fate
 from securerelay.client.inbox import Inbox
 from securerelay.client.journal import Journal
 from securerelay.client.outbox import Outbox
+from securerelay.client.sealing.sealing import Sealing
 from securerelay.errors import ConnectError, Refused
 from securerelay.protocol import messages
 from securerelay.protocol.messages import MessageDecoder
@@ -56,6 +57,7 @@ class Session:
         journal: what the profile keeps on disk; None to keep everything in memory.
         outbox: what to send; None for a new outbox.
         begun: called at the beginning of every connection.
+        sealing: seals what is sent and opens what comes; None to carry bodies as they are given.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Session:
         journal: Journal | None = None,
         outbox: Outbox | None = None,
         begun: Callable[[], None] = lambda: None,
+        sealing: Sealing | None = None,
     ) -> None:
         self._clock = clock
         self._connection: Connection | None = None
@@ -80,9 +83,15 @@ class Session:
         self.lifetime = self.longest = LIFETIME
         self.watching = False
         self.calls = Calls()
-        self.outbox = outbox if outbox is not None else Outbox(self._refused_later, journal=journal)
+        self._sealing = sealing
+        pen, opener = (sealing.pen(), sealing.opener) if sealing is not None else (None, None)
+        if outbox is None:
+            outbox = Outbox(self._refused_later, journal=journal, pen=pen)
+        self.outbox = outbox
         self.outbox.wake = self.wake
-        self.inbox = Inbox(self.wake, self._pressure, journal)
+        self.inbox = Inbox(self._acknowledged, self._pressure, journal, opener)
+        if sealing is not None:
+            sealing.join(outbox, self.inbox, self.tell, self._refused_later, self._listen_again)
 
     # -- the connection's life
 
@@ -129,6 +138,8 @@ class Session:
         """There will be no connection any more."""
         self.calls.fail(error)
         self.outbox.fail(error)
+        if self._sealing is not None:
+            self._sealing.fail(error)
         self.inbox.fail(error)
         readers, self._readers = self._readers, []
         for reader in readers:
@@ -164,8 +175,22 @@ class Session:
 
     def post(self, entry: Entry) -> None:
         """Send a message."""
-        self.outbox.add(entry)
+        if self._sealing is not None:
+            self._sealing.sealer.post(entry)
+        else:
+            self.outbox.add(entry)
         self.wake()
+
+    def space(self) -> Deferred[None] | None:
+        """Say when there is room for more messages; None if there is room now."""
+        held = self._sealing.sealer.held.space() if self._sealing is not None else None
+        return held or self.outbox.space()
+
+    def withdraw(self, entry: Entry) -> Fate:
+        """Stop waiting for a message, and take it back if only memory has it."""
+        if self._sealing is not None:
+            return self._sealing.sealer.withdraw(entry)
+        return self.outbox.withdraw(entry)
 
     def start_listening(self) -> None:
         """Receive messages, on this connection and those to come."""
@@ -176,6 +201,17 @@ class Session:
             if self._connection is not None:
                 self._control.append(messages.listen(self.inbox.last))
                 self.wake()
+
+    def _listen_again(self) -> None:
+        """Ask for the mailbox again, to hear what is in it from now on."""
+        if self._listening and self._connection is not None:
+            self._control.append(messages.listen(self.inbox.last))
+            self.wake()
+
+    def _acknowledged(self) -> None:
+        if self._sealing is not None:
+            self._sealing.processed()
+        self.wake()
 
     def heard(self) -> Deferred[None]:
         """Say when the relay has heard all that was said so far, and has told what it had to tell.
@@ -246,6 +282,8 @@ class Session:
     def listen(self, first: int, last: int) -> None:
         """The relay serves our mailbox from now on; before, it takes no ACK."""
         self._served = True
+        if self._sealing is not None:
+            self._sealing.listened(first, last)
         if self.inbox.acked:
             self.wake()
 

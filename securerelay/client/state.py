@@ -6,9 +6,11 @@ of a transaction that :meth:`State.run` makes of all that came together.
 
 from __future__ import annotations
 
+import base64
 import pathlib
 import sqlite3
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from securerelay.client import records
@@ -25,10 +27,12 @@ from securerelay.client.rows import (
     Outgoing,
     Record,
     Verdict,
+    pack_place,
 )
 from securerelay.client.seqs import Seqs
 from securerelay.client.statefile import open_file
 from securerelay.errors import LocalError, StorageError
+from securerelay.sealing.plaintext import Place
 
 NAME = "state.sqlite"
 SEQ_BITS = 40
@@ -289,6 +293,18 @@ class State:
             picked.append(Outgoing(seq, *row) if row else None)
         return picked
 
+    def refused(self, stream: str) -> dict[str, list[int]]:
+        """List the places of a stream whose messages were refused, by recipient."""
+        found: dict[str, list[int]] = {}
+        base = self._base(stream)
+        for to, place in self._db.execute(
+            "SELECT recipient, place FROM message WHERE id BETWEEN ? AND ? AND state = ? "
+            "AND place > 0",
+            (base or 0, (base or 0) + (1 << SEQ_BITS), REFUSED),
+        ):
+            found.setdefault(to, []).append(place)
+        return found
+
     def move(self, stream: str, new: str, after: int, now: int) -> None:
         """Go on with a stream's messages in a new one of the same owner.
 
@@ -300,27 +316,32 @@ class State:
         """
         base = self._base(stream)
         assert base is not None, "it was read before"
-        seqs = [
-            number - base
-            for (number,) in self._db.execute(
-                "SELECT id FROM message WHERE id > ? AND id < ? AND state = ? ORDER BY id",
-                (base, base + (1 << SEQ_BITS), QUEUED),
-            )
-        ]
-        self._unconfirmed(base, [seq for seq in seqs if seq <= after], now)
-        moving = [seq for seq in seqs if seq > after]
-        if moving:
+        rows = self._db.execute(
+            "SELECT id, recipient, form, place, bound, replaces FROM message "
+            "WHERE id > ? AND id < ? AND state = ? ORDER BY id",
+            (base, base + (1 << SEQ_BITS), QUEUED),
+        ).fetchall()
+        self._unconfirmed(base, [row[0] - base for row in rows if row[0] - base <= after], now)
+        moves: list[Move] = []
+        places: Counter[str] = Counter()
+        for number, to, form, place, bound, replaces in rows:
+            seq = number - base
+            if seq <= after:
+                continue
+            if form and place:
+                places[to] += 1
+                # Should the relay deliver it all the same, the recipient will know it again.
+                replaces = pack_place(Place(base64.urlsafe_b64decode(stream + "=="), seq, place))
+            moves.append(Move(stream, seq, len(moves) + 1, places[to], bound, replaces))
+        if moves:
             self._db.execute(
                 "INSERT INTO stream (name, owner, created, last) "
                 "SELECT ?, owner, ?, ? FROM stream WHERE name = ?",
-                (new, now, len(moving), stream),
+                (new, now, len(moves), stream),
             )
             target = self._base(new)
             assert target is not None, "it was made just now"
-            self._db.executemany(
-                "UPDATE message SET id = ? WHERE id = ?",
-                [(target + at, base + seq) for at, seq in enumerate(moving, 1)],
-            )
+            self._move(target, moves)
         self._end(base)
 
     # -- a message with a key of its own

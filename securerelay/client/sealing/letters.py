@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from securerelay.client.entry import Entry, Letter
-from securerelay.client.rows import Outgoing
+from securerelay.client.rows import Outgoing, pack_place, unpack_place
 from securerelay.client.sealing.vault import Vault
 from securerelay.errors import LocalError
 from securerelay.protocol.items import u64
-from securerelay.sealing.plaintext import STREAM_SIZE, Place
 
 PLAIN, LETTER = range(2)
 """The forms of a journaled body."""
 _HEAD = 9  # time, length of the content type
-
-
-def pack_place(place: Place | None) -> bytes | None:
-    """Return a place as it is journaled, 32 bytes."""
-    return None if place is None else place.stream + u64(place.seq) + u64(place.index)
-
-
-def unpack_place(packed: bytes | None) -> Place | None:
-    """Read what :func:`pack_place` made."""
-    if packed is None:
-        return None
-    seq, index = packed[STREAM_SIZE : STREAM_SIZE + 8], packed[STREAM_SIZE + 8 :]
-    return Place(packed[:STREAM_SIZE], int.from_bytes(seq, "big"), int.from_bytes(index, "big"))
 
 
 def pack(vault: Vault, entry: Entry) -> Outgoing:

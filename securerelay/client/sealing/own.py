@@ -62,6 +62,7 @@ class OwnKeys:
         self._notices = notices
         self._prekeys: dict[bytes, Prekey] = {}
         self._waiting: list[Deferred[None]] = []
+        self._error: SecureRelayError | None = None
         self._scrubbed = False
         self.number = 0
         seed = profile.sealing_keys().seed
@@ -83,6 +84,8 @@ class OwnKeys:
         waiting: Deferred[None] = Deferred()
         if self.number:
             waiting.callback(None)
+        elif self._error is not None:
+            waiting.errback(self._error)
         else:
             self._waiting.append(waiting)
         return waiting
@@ -107,9 +110,11 @@ class OwnKeys:
             Refused: the relay does not take them.
             ConnectError: there is no connection.
         """
+        self._error = None
         try:
             await self._publish()
         except SecureRelayError as error:
+            self._error = error
             self._tell(error)
             raise
 
