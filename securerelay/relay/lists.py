@@ -6,6 +6,7 @@ others refuse, and thereby stop the room.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from securerelay.errors import Refused, RemoteError
@@ -45,8 +46,15 @@ async def _identities(store: Store, ca_spki: bytes, names: Collection[str]) -> d
     """Return who those are that published a bundle."""
     found = {}
     for name, published in (await store.published(sorted(names))).items():
-        try:
-            found[name] = bundle.read(published.bundle, name, ca_spki).identity
-        except RemoteError:
-            continue
+        identity = _identity(published.bundle, name, ca_spki)
+        if identity is not None:
+            found[name] = identity
     return found
+
+
+@functools.lru_cache(maxsize=256)  # who signs one list after another costs no RSA each time
+def _identity(raw: bytes, name: str, ca_spki: bytes) -> Identity | None:
+    try:
+        return bundle.read(raw, name, ca_spki).identity
+    except RemoteError:
+        return None
