@@ -120,6 +120,11 @@ def test_one_peer_can_have_its_own_limits(tmp_path: Path) -> None:
         ('[policy]\ninvite = "alice"', "2: policy.invite: must be a list of peers' names"),
         ('[policy]\ninvite = ["Al ice"]', 'for everyone, not "Al ice"'),
         ('[policy.see]\n"*" = ["@team"]', "policy.see: must be a table such as"),
+        ("[policy]\nrequire_sealed = 1", "2: policy.require_sealed: must be true or false, not 1"),
+        ('[policy]\nplain = ["Al ice"]', 'names of peers and rooms, or ["*"] for everyone'),
+        ('[policy]\nplain = "clock"', "policy.plain: must be a list of names of peers and rooms"),
+        ('[policy]\ninvite = ["@team"]', "policy.invite: must be a list of peers' names"),
+        ("[rooms]\nlists = 0", "2: rooms.lists: must be a whole number from 1 to 65536"),
         ("[rooms]\neveryone = true", "2: rooms.everyone: must be a list of peers' names"),
         ("[policy]\nsend = []", "2: policy.send: must be a table such as"),
         ('[policy.send]\nBob = ["alice"]', "policy.send: must be a table such as"),
@@ -208,6 +213,18 @@ bob = []
     assert policy.may_see("bob", "bob")
     assert not policy.may_see("bob", "alice")
     assert not policy.may_see("alice", "bob"), "who has no entry and finds none for all sees nobody"
+
+
+def test_who_may_send_plain_bodies_is_named(tmp_path: Path) -> None:
+    policy = load(
+        write(tmp_path, '[policy]\nrequire_sealed = true\nplain = ["clock", "@all"]')
+    ).policy
+    free = [("clock", "bob"), ("bob", "clock"), ("bob", "@all")]
+    assert [policy.must_seal(*pair) for pair in free] == [False] * 3
+    assert policy.must_seal("alice", "bob")
+    assert policy.must_seal("alice", "@everyone")
+    assert not Policy(require_sealed=True).must_seal("alice", "@everyone")
+    assert not Policy().must_seal("alice", "bob")
 
 
 def test_by_default_everyone_may_send_and_see_and_nobody_invite() -> None:
