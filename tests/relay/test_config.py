@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from securerelay.errors import ConfigError
-from securerelay.relay.config import Config, Limits, RoomRules, default_data_folder, load
+from securerelay.relay.config import Config, Limits, Policy, RoomRules, default_data_folder, load
 
 
 def write(folder: Path, text: str) -> Path:
