@@ -33,10 +33,9 @@ def main() -> None:
             if chosen.json:
                 print(json.dumps(dataclasses.asdict(figure)), flush=True)
             else:
-                print(
-                    f"{figure.name:34} {figure.value:9.2f} {figure.unit:14} goal {figure.goal:g}",
-                    flush=True,
-                )
+                goal = "" if figure.goal is None else f"goal {figure.goal:g}"
+                line = f"{figure.name:36} {figure.value:9.2f} {figure.unit:14} {goal}"
+                print(line.rstrip(), flush=True)
 
 
 if __name__ == "__main__":

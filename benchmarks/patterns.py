@@ -11,23 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from benchmarks.daemon import Daemon
+from benchmarks.figure import Figure
+from benchmarks.micro import micro
 from benchmarks.peer import Peer
 from securerelay.protocol import messages
+from securerelay.protocol.connection import ClientTicket
 
 BODY = bytes(128)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure, with the goal it is held against."""
-
-    name: str
-    value: float
-    unit: str
-    goal: float
 
 
 def new_stream() -> bytes:
@@ -212,21 +204,26 @@ def closed_loop(quick: bool) -> Iterator[Figure]:
 
 
 def handshakes(quick: bool) -> Iterator[Figure]:
-    """Full and resumed handshakes, one after the other."""
+    """Handshakes, one after the other: full, and with tickets that are new or on disk."""
     count = 50 if quick else 300
     with Daemon() as daemon:
         ((_, credential),) = daemon.peers(1)
-        for resume, name, goal in (
-            (False, "full hybrid handshake, RSA-3072", 2.0),
-            (True, "resumed handshake", 0.6),
+
+        def connect(ticket: ClientTicket | None) -> tuple[ClientTicket, ...]:
+            peer = Peer(daemon.port, daemon.relay_id, credential, ticket).handshake()
+            peer.close()
+            return peer.greeting.tickets if peer.greeting is not None else ()
+
+        kept = [ticket for _ in range(count // 2) for ticket in connect(None)]
+        time.sleep(1)  # they are on disk then
+        for name, goal, tickets in (
+            ("full hybrid handshake, RSA-3072", 2.0, [None] * count),
+            ("resumed handshake, ticket on disk", 0.6, kept),
+            ("resumed handshake, new ticket", 0.6, None),
         ):
-            ticket = None
-            start = daemon.cpu()
-            for _ in range(count):
-                peer = Peer(daemon.port, daemon.relay_id, credential, ticket).handshake()
-                if resume and peer.greeting is not None:
-                    ticket = peer.greeting.tickets[0]
-                peer.close()
+            (newest, *_), start = connect(None), daemon.cpu()
+            for number in range(count):
+                newest, *_ = connect(newest if tickets is None else tickets[number])
             yield Figure(name, (daemon.cpu() - start) / count * 1e3, "ms of CPU", goal)
 
 
@@ -266,6 +263,7 @@ def help_text(quick: bool) -> Iterator[Figure]:
 
 PATTERNS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "help": help_text,
+    "micro": micro,
     "handshakes": handshakes,
     "pipelined": pipelined(None, "100 pipelined, acknowledged"),
     "live": pipelined(0, "100 pipelined, ttl 0"),
