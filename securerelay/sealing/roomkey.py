@@ -106,6 +106,19 @@ class RoomKey:
         return fresh and self.list_hash == newest.hash
 
 
+def meant(body: bytes) -> tuple[bytes, int, bytes]:
+    """Return which room (its id) and list (version, hash) a key says to be for, believing nothing.
+
+    Args:
+        body: of an envelope that was opened.
+
+    Raises:
+        Rejected: ``altered`` for no key.
+    """
+    items = read(_FORM, body, Verdict.ALTERED)
+    return items.values[_ROOM_ID], items.number(_VERSION), items.values[_LIST_HASH]
+
+
 def take(
     body: bytes, sender: Identity, me: Identity, find_list: Callable[[bytes], RoomList | None]
 ) -> RoomKey:

@@ -11,11 +11,13 @@ from securerelay.sealing.verdicts import Verdict
 
 COPIED = "profile-copied"
 UNSEALED = "unsealed"
+ASKS_TO_JOIN = "asks-to-join"
 
 _WORDS = {
     COPIED: "this profile was restored or copied: another one publishes keys as {peer}; new ones "
     "are published now",
     UNSEALED: "unsealed message in {peer}'s name",
+    ASKS_TO_JOIN: "{peer} asks to be in {room}; to agree: securerelay room add {room} {peer}",
 }
 """Words for what is no verdict about something sealed."""
 

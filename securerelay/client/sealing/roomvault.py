@@ -32,6 +32,27 @@ class OwnKey:
     sealed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Messages of a room that wait for the same thing.
+
+    Args:
+        key: the id of the room key that they name.
+        sender: whose they are.
+        room: the room.
+        why: the verdict's value.
+        since: when the first came, Unix ms.
+        asked: when the key was asked for, Unix ms.
+    """
+
+    key: bytes
+    sender: str
+    room: str
+    why: str
+    since: int
+    asked: tuple[int, ...]
+
+
 class RoomVault:
     """Rooms in one profile's database.
 
@@ -76,6 +97,17 @@ class RoomVault:
             (pin.hash, one.name, one.version, one.raw),
         )
         state.db.execute("DELETE FROM room_list WHERE followed <= ?", (now - HELD,))
+
+    def save_older(self, state: State, one: RoomList, now: int) -> None:
+        """Write a verified list down that was followed before we had it.
+
+        If there is another one of its version, that one stays.
+        """
+        state.db.execute(
+            "INSERT INTO room_list SELECT ?, ?, ?, ?, ? WHERE NOT EXISTS "
+            "(SELECT 1 FROM room_list WHERE room = ? AND version = ?)",
+            (one.hash, one.name, one.version, one.raw, now, one.name, one.version),
+        )
 
     def list_of(self, state: State, list_hash: bytes) -> RoomList | None:
         """Return a list that is held, by its hash (48 bytes)."""
@@ -157,6 +189,29 @@ class RoomVault:
         if one is None:
             return None
         return RoomKey.make(sender, one, self._vault.unwrap(f"room-key/{key_id.hex()}", secret))
+
+    # -- messages that wait for a key
+
+    def waiting(self, state: State) -> list[Waiting]:
+        """List what messages of rooms wait for."""
+        return [
+            Waiting(key, sender, room, why, since, tuple(map(int, asked.split())))
+            for key, sender, room, why, since, asked in state.db.execute(
+                "SELECT key, sender, recipient, why, min(came), max(asked) FROM unopened "
+                "WHERE recipient LIKE '@%' AND body IS NOT NULL "
+                "GROUP BY key, sender, recipient, why ORDER BY min(id)"
+            )
+        ]
+
+    def note_asked(self, state: State, one: Waiting, now: int) -> None:
+        """Note that a key was asked for, with all messages that wait for it."""
+        asked = " ".join(map(str, (*one.asked, now)))
+        state.db.execute(
+            "UPDATE unopened SET asked = ? WHERE key = ? AND sender = ? AND recipient = ?",
+            (asked, one.key, one.sender, one.room),
+        )
+
+    # -- our own
 
     def note_sealed(self, state: State, key_id: bytes, count: int) -> None:
         """Note that so many more messages were sealed under a key of ours."""

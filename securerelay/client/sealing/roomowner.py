@@ -1,0 +1,203 @@
+"""Rooms of our own: who is a member is what their owner signs.
+
+Each change is a new list with the next version.  The relay takes it only if nobody else's came
+before, and then everybody goes by it.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Collection
+
+from twisted.internet.defer import FirstError, gatherResults
+
+from securerelay.client.journal import Journal
+from securerelay.client.sealing.contacts import Contacts
+from securerelay.client.sealing.notices import ASKS_TO_JOIN, Notices
+from securerelay.client.sealing.opener import Arrival
+from securerelay.client.sealing.own import OwnKeys
+from securerelay.client.sealing.roomlists import Call, Lists
+from securerelay.crypto import primitives
+from securerelay.errors import Refused
+from securerelay.names import is_room
+from securerelay.protocol import lines
+from securerelay.sealing import roomlist
+from securerelay.sealing.envelope import Opened
+from securerelay.sealing.fingerprint import Identity
+from securerelay.sealing.roomlist import RoomList
+
+JOIN = "application/vnd.securerelay.join"
+"""Asks the owner of a room to be put on its list; the body is the room's name."""
+TRIES = 4
+"""Lists that are signed in a row while others' come before."""
+
+Change = Callable[["dict[str, bytes]"], None]
+
+
+class Ownership:
+    """What the owner of rooms does to them.
+
+    Args:
+        own: who signs.
+        contacts: who members are.
+        lists: the newest lists.
+        journal: tells the time.
+        call: asks the relay.
+        notices: tells the user.
+    """
+
+    def __init__(
+        self,
+        own: OwnKeys,
+        contacts: Contacts,
+        lists: Lists,
+        journal: Journal,
+        call: Call,
+        notices: Notices,
+    ) -> None:
+        self._own = own
+        self._contacts = contacts
+        self._lists = lists
+        self._journal = journal
+        self._call = call
+        self._notices = notices
+
+    @property
+    def _me(self) -> Identity:
+        return self._own.identity
+
+    async def create(
+        self, name: str, peers: Collection[str], join: str | None = None, post: str | None = None
+    ) -> dict[str, typing.Any]:
+        """Make a room with a list of members.
+
+        Args:
+            name: the room's.
+            peers: members besides ourselves.
+            join: ``invitation`` or ``open``; None for the relay's default.
+            post: ``members`` or ``owner``; None for the relay's default.
+
+        Returns:
+            What the relay says of it.
+
+        Raises:
+            Rejected: a peer's keys may not be used as they are.
+            Refused: ``unknown``, ``name-taken``, ``too-many``, ...
+        """
+        members = await self._fingerprints(peers)
+        rules = {key: value for key, value in (("join", join), ("post", post)) if value}
+        await self._call("room.create", {"room": name, **rules})
+        await self._lists.forget(name)  # one of that name that was deleted
+        room_id = primitives.random_bytes(roomlist.ROOM_ID_SIZE)
+        return await self._publish(
+            name,
+            room_id=room_id,
+            version=1,
+            owner=self._me.fp,
+            grant=roomlist.build_grant(self._own.author, room_id, 1, ()),
+            members={self._me.name: self._me.fp, **members},
+        )
+
+    async def add(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
+        """Make peers members; who is one already is listed with the key that we know now.
+
+        Raises:
+            Rejected: a peer's keys, or the present list, may not be used.
+            Refused: ``unknown``, ``not-permitted``, ``unlisted`` for a room without a list, ...
+        """
+        added = await self._fingerprints(peers)
+        return await self._change(name, lambda members: members.update(added))
+
+    async def remove(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
+        """Make peers members no more; who is none is passed over.
+
+        Raises:
+            Rejected: the present list may not be used.
+            Refused: ``not-permitted``, ``unlisted``, ...
+        """
+        if self._me.name in peers:
+            raise Refused("not-permitted", "the owner cannot be removed")
+
+        def without(members: dict[str, bytes]) -> None:
+            for peer in peers:
+                members.pop(peer, None)
+
+        return await self._change(name, without)
+
+    async def _change(self, name: str, change: Change) -> dict[str, typing.Any]:
+        tries = TRIES
+        while True:
+            before = await self._lists.refresh(name)
+            if self._me.fp not in (before.owner, *before.grant.admins):
+                raise Refused("not-permitted", f"{name} is not yours")
+            await self._contacts.look_up(before.members)
+            present = await self._present(name)
+            members = {
+                member: self._followed(member, fp)
+                for member, fp in before.members.items()
+                if member in present
+            }
+            change(members)
+            try:
+                return await self._sign(before, members)
+            except Refused as refusal:
+                tries -= 1
+                if refusal.code != "room-changed" or not tries:
+                    raise
+
+    async def _sign(self, before: RoomList, members: dict[str, bytes]) -> dict[str, typing.Any]:
+        return await self._publish(
+            before.name,
+            room_id=before.room_id,
+            version=before.version + 1,
+            owner=before.owner,
+            grant=before.grant.raw,
+            members=members,
+        )
+
+    async def _publish(self, name: str, **values: typing.Any) -> dict[str, typing.Any]:
+        author, now = self._own.author, self._journal.now()
+        try:
+            raw = roomlist.build(author, name=name, time=now, **values)
+        except ValueError as error:
+            raise Refused("too-many", str(error)) from None
+        answer = await self._call("room.publish", {"room": name, "list": lines.encode(raw)})
+        await self._lists.take(raw, name)
+        return answer
+
+    async def _present(self, name: str) -> set[str]:
+        """Return whom the relay has as members: without those who left or were revoked."""
+        found: set[str] = set()
+        after: str | None = ""
+        while after is not None:
+            answer = await self._call("room.members", {"room": name, "after": after})
+            found.update(answer["members"])
+            after = answer["members"][-1] if answer["more"] else None
+        return found
+
+    async def _fingerprints(self, peers: Collection[str]) -> dict[str, bytes]:
+        """Return whom peers' names mean, after a look at their present keys."""
+        names = [name for name in peers if name != self._me.name]
+        asking = [self._contacts.want(name) for name in names]
+        try:
+            found = await gatherResults(asking, consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.raiseException()
+        return {name: peer.bound for name, peer in zip(names, found, strict=True)}
+
+    def _followed(self, name: str, fp: bytes) -> bytes:
+        """Return the fingerprint that followed a member's, if its contact's pin has moved."""
+        pin = self._contacts.pin(name)
+        if pin is not None and any(former.identity.fp == fp for former in pin.former):
+            return pin.fp
+        return fp
+
+    # -- those who ask
+
+    async def asked(self, opened: Opened, arrival: Arrival) -> None:
+        """Show that somebody asks to be in a room of ours."""
+        name = opened.content.body
+        if is_room(name):
+            one = await self._lists.load(name.decode("ascii"))
+            if one is not None and one.owner == self._me.fp:
+                self._notices.show(ASKS_TO_JOIN, opened.sender.name, room=one.name)
