@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "channel",
         "files",
         "relay.config",
+        "store.copies",
     },
     "tap": {"relay"},
 }

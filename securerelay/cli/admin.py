@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from securerelay.cli.exits import Failure
+from securerelay.errors import FolderLocked
 
 SOCKET_NAME = "admin.sock"
 TIMEOUT = 30.0
 """Seconds for an answer; issuing waits for the disk."""
+LONG = 6 * 3600.0
+"""Seconds for an answer that takes a copy of everything."""
 LONGEST = 64 << 20
 
 
-def ask(folder: Path, verb: str, **arguments: Any) -> dict[str, Any]:
+def ask(folder: Path, verb: str, *, patience: float = TIMEOUT, **arguments: Any) -> dict[str, Any]:
     """Ask the relay that serves a data folder.
 
     Args:
         folder: the data folder.
         verb: what to do, such as ``invite``.
+        patience: seconds that an answer may take.
         arguments: what the verb takes; those that are None are left out.
 
     Returns:
@@ -36,7 +42,7 @@ def ask(folder: Path, verb: str, **arguments: Any) -> dict[str, Any]:
     path = str(folder / SOCKET_NAME)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT)
+            connection.settimeout(patience)
             connection.connect(path)
             connection.sendall(json.dumps(request).encode() + b"\n")
             line = _line(connection)
@@ -55,6 +61,15 @@ def ask(folder: Path, verb: str, **arguments: Any) -> dict[str, Any]:
     except OSError as error:
         raise Failure("connect", f"cannot talk to the relay on {folder}: {error}") from None
     return _answer(line, folder)
+
+
+@contextlib.contextmanager
+def stopped() -> Iterator[None]:
+    """Say what to do about a relay that runs on a folder that is needed alone."""
+    try:
+        yield
+    except FolderLocked as error:
+        raise Failure("locked", f"{error.message}; stop it first") from None
 
 
 def _line(connection: socket.socket) -> bytes:

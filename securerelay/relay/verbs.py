@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securerelay import __version__, names
@@ -101,6 +102,7 @@ class AdminVerbs:
             "revoke": self._revoke,
             "peers": self._peers,
             "give": self._give,
+            "backup": self._backup,
             "reload": self._reload,
             "penalties": self._penalties,
         }
@@ -230,6 +232,16 @@ class AdminVerbs:
     async def _status(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()
         return {"version": __version__, **await self._relay.status()}
+
+    async def _backup(self, given: dict[str, Any]) -> dict[str, Any]:
+        arguments = Arguments(given)
+        path = Path(arguments.text("path"))
+        arguments.end()
+        if not path.is_absolute():
+            raise LocalError("path must begin with a slash")
+        await self._relay.store.backup(path)
+        self._relay.log.info("backup.written", path=str(path))
+        return {"path": str(path), "size": path.stat().st_size}
 
     async def _reload(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()

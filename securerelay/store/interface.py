@@ -14,6 +14,7 @@ later call, because what a failed sync left on the disk cannot be known.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -348,3 +349,10 @@ class Store(Directory, Bundles, Invitations, Tickets, Mailboxes, Rooms, Protocol
 
     def close(self) -> Deferred[None]:
         """Finish what was asked, and let go."""
+
+    def backup(self, target: Path) -> Deferred[None]:
+        """Write all that is known at this moment to a new file.
+
+        Raises:
+            StorageError: if it cannot be written, or the store keeps backups in a way of its own.
+        """

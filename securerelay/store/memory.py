@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
+from securerelay.errors import StorageError
 from securerelay.store.answers import answered
 from securerelay.store.interface import Store
 from securerelay.store.memory_directory import MemoryDirectory
@@ -36,6 +38,9 @@ class MemoryStore(MemoryRooms, MemoryDirectory, MemoryMailboxes):
     def close(self) -> Deferred[None]:
         self.is_open = False
         return succeed(None)
+
+    def backup(self, target: Path) -> Deferred[None]:
+        return fail(StorageError("what is only in memory has no backup"))
 
     @answered
     def tidy(self, now: int) -> None:

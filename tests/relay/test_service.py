@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from cryptography import x509
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from securerelay.errors import ConfigError, LocalError, StorageError
 from securerelay.identity import keylog
@@ -208,6 +208,23 @@ def test_a_head_that_could_not_be_signed_is_made_good_within_a_minute(relay: Rel
     relay.reactor.pump([30, 30])
     relay.work()
     assert keylog.read_head(relay.service.running.keylog.head).size == 1
+
+
+def test_a_backup_goes_where_the_administrator_says(
+    relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert relay.ask("backup", path="copy")["message"] == "path must begin with a slash"
+    refused = relay.ask("backup", path=str(tmp_path / "copy"))
+    assert (refused["code"], "no backup" in refused["message"]) == ("refused", True)
+
+    def backup(target: Path) -> Deferred[None]:
+        target.write_text("all")
+        return succeed(None)
+
+    monkeypatch.setattr(relay.store, "backup", backup)
+    path = str(tmp_path / "copy")
+    assert relay.ask("backup", path=path) == {"ok": True, "path": path, "size": 3}
+    assert relay.recorded.lines[-1] == f"info backup.written path={path}"
 
 
 def test_what_fails_now_and_then_is_told_and_tried_again(
