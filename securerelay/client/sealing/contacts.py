@@ -30,6 +30,8 @@ from securerelay.sealing.verdicts import Rejected, Verdict
 
 MOST = 4096
 """Contacts kept in memory."""
+NO_KEYS = "no-keys"
+"""The code of somebody who is enrolled and has not published keys yet."""
 BATCH = 64
 """Peers asked for in one call."""
 
@@ -299,9 +301,15 @@ class Contacts:
 
 
 def _raw(entry: dict[str, typing.Any]) -> bytes:
+    """Return the bundle that was served.
+
+    Raises:
+        Refused: ``no-keys`` if there is none.
+        Rejected: ``bundle-bad``.
+    """
     encoded = entry.get("bundle")
     if not isinstance(encoded, str):
-        raise Rejected(Verdict.BUNDLE_BAD, "none was published yet")
+        raise Refused(NO_KEYS, "no keys were published yet")
     try:
         return lines.decode(encoded)
     except RemoteError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,7 +23,7 @@ from securerelay.client.outbox import Outbox
 from securerelay.client.pen import Pen
 from securerelay.client.rows import Move, Outgoing, pack_place
 from securerelay.client.sealing import letters
-from securerelay.client.sealing.contacts import Recipient
+from securerelay.client.sealing.contacts import NO_KEYS, Recipient
 from securerelay.client.sealing.held import Held
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
@@ -34,6 +35,8 @@ from securerelay.sealing.verdicts import Rejected
 
 RETRY = 60.0
 """Seconds after which the keys of those with held messages are asked for again."""
+NEWCOMER = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds after which keys are asked for again that somebody who has just joined may publish."""
 STAYS = "the message stays in the outbox"
 
 
@@ -380,14 +383,19 @@ class Sealer:
 
     async def _bring(self, to: str) -> None:
         """Get a recipient's keys, and let what is held for it go."""
-        try:
-            await self._recipients(to).want(to)
-        except (ConnectError, TimedOut):
-            return
-        except RemoteError as error:
-            await self._not_ready(to, error)
-        else:
-            await self._release(to)
+        for pause in (*NEWCOMER, None):
+            try:
+                await self._recipients(to).want(to)
+            except (ConnectError, TimedOut):
+                return
+            except RemoteError as error:
+                if error.code != NO_KEYS or pause is None:
+                    await self._not_ready(to, error)
+                    return
+                await deferLater(self._clock, pause)
+            else:
+                await self._release(to)
+                return
 
     async def _release(self, to: str) -> None:
         self._verdicts.pop(to, None)
