@@ -196,6 +196,12 @@ class Session:
         """Do not read while the stream waits for the store."""
         self._hold(_STREAM, hold)
 
+    def displaced(self) -> None:
+        """Another session opened our stream; who waits for an answer to it would wait in vain."""
+        self.sending = None
+        if self._held & _STREAM:
+            self.close("stream-taken")
+
     def hold_journal(self, hold: bool) -> None:
         """Do not read while too much is on its way to the store."""
         self._hold(_JOURNAL, hold)

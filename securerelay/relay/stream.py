@@ -107,7 +107,7 @@ class Stream:
         if self._loaded and answered > self.entered:
             raise RemoteError("protocol", f"verdicts up to {answered}, but {self.entered} came")
         if self.session is not None:
-            self.session.sending = None
+            self.session.displaced()
         self.session = session
         # The store will count what has a verdict as consumed, whether it ever saw it or not.
         self._handed = max(self._handed, answered)

@@ -574,3 +574,16 @@ def test_policy_can_be_changed_while_streams_are_open(world: World) -> None:
     world.context.reconfigure(world.config.replace(policy=Policy(send={})))
     alice.send(2, b"bob")
     assert alice.of("no") == [(2, b"not-permitted")]
+
+
+def test_a_session_whose_stream_another_opens_before_the_answer_does_not_wait_for_ever() -> None:
+    store = Slow("stream_open")
+    world = World(store=store)
+    late, other = world.join("alice"), world.join("alice")
+    late.say(messages.stream(STREAM, 0))
+    other.say(messages.stream(STREAM, 0))
+    assert late.end == "stream-taken"
+    store.answer()
+    store.answer()
+    world.run()
+    assert other.take() == [("stream", STREAM, 0)]
