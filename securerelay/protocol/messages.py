@@ -2,6 +2,8 @@
 
 Reading is the hot path of a relay, so there is no object per message: the decoder cuts the stream
 at the header lines, checks each token by its grammar, and calls one method of a typed receiver.
+Most often a ``SEND`` is like the last one but for its number and its body, so a relay takes such a
+*run* in one call, and the headers of those that follow the first are compared rather than parsed.
 Writing is one function a verb. Names, stream ids and codes are ``bytes`` here, as they came.
 """
 
@@ -9,9 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from securerelay.errors import RemoteError
+from securerelay.protocol.verbs import ClientVerbs as ClientVerbs
+from securerelay.protocol.verbs import RelayVerbs as RelayVerbs
+from securerelay.protocol.verbs import Runs
 
 MAX_HEADER = 512
 """Bytes of the longest header line, its LF included."""
@@ -23,77 +28,6 @@ _STREAM = re.compile(rb"[A-Za-z0-9_-]{22}")
 _WORD = re.compile(rb"[a-z0-9][a-z0-9.-]{0,63}")
 _PEER = re.compile(rb"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
 _NAME = re.compile(rb"@?" + _PEER.pattern)
-
-
-class RelayVerbs(Protocol):
-    """What a client may say: the methods of a relay's session."""
-
-    def stream(self, stream: bytes, answered: int) -> None:
-        """``STREAM``: open a sending stream; verdicts up to ``answered`` are known."""
-
-    def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
-        """``SEND``: a message to a peer or ``@room``; ttl in seconds, None: default, 0: live."""
-
-    def listen(self, after: int) -> None:
-        """``LISTEN``: receive from the mailbox what comes after number ``after``."""
-
-    def ack(self, number: int) -> None:
-        """``ACK``: the mailbox may forget everything up to this number."""
-
-    def ping(self, token: bytes) -> None:
-        """``PING``: answer with the same token."""
-
-    def pong(self, token: bytes) -> None:
-        """``PONG``: the answer to our PING."""
-
-    def call(self, tag: bytes, method: bytes, body: bytes) -> None:
-        """``CALL``: a control method with JSON."""
-
-
-class ClientVerbs(Protocol):
-    """What a relay may say: the methods of a client."""
-
-    def stream(self, stream: bytes, last: int) -> None:
-        """``STREAM``: the stream is open; ``last`` is its last consumed seq."""
-
-    def ok(self, seq: int) -> None:
-        """``OK``: every seq up to this one that got no NO is accepted."""
-
-    def no(self, seq: int, code: bytes) -> None:
-        """``NO``: this seq is refused."""
-
-    def listen(self, first: int, last: int) -> None:
-        """``LISTEN``: the mailbox keeps numbers from ``first`` to ``last``."""
-
-    def msg(
-        self,
-        number: int,
-        sender: bytes,
-        to: bytes,
-        stream: bytes,
-        seq: int,
-        time: int,
-        body: bytes,
-    ) -> None:
-        """``MSG``: a message; time in Unix ms."""
-
-    def got(self, seq: int, peer: bytes, time: int) -> None:
-        """``GOT``: that peer's client acknowledged it."""
-
-    def stopped(self, reason: bytes) -> None:
-        """``STOPPED``: this session no longer listens."""
-
-    def ping(self, token: bytes) -> None:
-        """``PING``: answer with the same token."""
-
-    def pong(self, token: bytes) -> None:
-        """``PONG``: the answer to our PING."""
-
-    def reply(self, tag: bytes, status: bytes, body: bytes) -> None:
-        """``REPLY``: the answer to a CALL, ``ok`` or a code, with JSON."""
-
-    def event(self, kind: bytes, body: bytes) -> None:
-        """``EVENT``: something that was asked to be told, with JSON."""
 
 
 def _bad(detail: str) -> RemoteError:
@@ -126,13 +60,17 @@ def _stream(to: RelayVerbs | ClientVerbs, words: _Words, _: bytes) -> None:
     to.stream(_matching(_STREAM, words[1]), number(words[2]))
 
 
-def _send(to: RelayVerbs, words: _Words, body: bytes) -> None:
+def _sent(words: _Words) -> tuple[int, bytes, int | None, bool]:
     _, seq, name, ttl, flags, _ = words
     if flags != b"-" and flags != b"r":
         raise _bad("unknown flags")
     if _NAME.fullmatch(name) is None:
         raise _bad("not a name")
-    to.send(number(seq), name, None if ttl == b"-" else number(ttl), flags == b"r", body)
+    return number(seq), name, None if ttl == b"-" else number(ttl), flags == b"r"
+
+
+def _send(to: RelayVerbs, words: _Words, body: bytes) -> None:
+    to.send(*_sent(words), body)
 
 
 def _relay_listen(to: RelayVerbs, words: _Words, _: bytes) -> None:
@@ -192,6 +130,13 @@ def _event(to: ClientVerbs, words: _Words, body: bytes) -> None:
 
 _Row = tuple[int, bool, Callable[[Any, _Words, bytes], None]]
 
+_NEXT = b"SEND "
+_LONGEST_RUN = 128
+_PREDICTABLE = 1 << 60
+"""From this seq on a run is one message, so that no number in one is too long."""
+_LONGEST_LENGTH = 20
+"""Bytes of a length and the LF after it."""
+
 _FROM_CLIENT: dict[bytes, _Row] = {  # words in the header, whether a body follows, what reads it
     b"SEND": (6, True, _send),
     b"ACK": (2, False, _ack),
@@ -223,14 +168,18 @@ class MessageDecoder:
         table: the verbs that may come.
         receiver: whose methods they are.
         limit: bytes of a body at most.
+        runs: called instead of the receiver's ``send``.
     """
 
-    __slots__ = ("_limit", "_missing", "_partial", "_receiver", "_table")
+    __slots__ = ("_limit", "_missing", "_partial", "_receiver", "_runs", "_table")
 
-    def __init__(self, table: dict[bytes, _Row], receiver: object, limit: int) -> None:
+    def __init__(
+        self, table: dict[bytes, _Row], receiver: object, limit: int, runs: Runs | None = None
+    ) -> None:
         self._table = table
         self._receiver = receiver
         self._limit = limit
+        self._runs = runs
         self._partial: bytearray | None = None
         self._missing = 0
 
@@ -246,7 +195,7 @@ class MessageDecoder:
                 return
             content = bytes(self._partial)
             self._partial = None
-        table, receiver = self._table, self._receiver
+        table, receiver, runs = self._table, self._receiver, self._runs
         position, size = 0, len(content)
         while position < size:
             newline = content.find(b"\n", position, position + MAX_HEADER)
@@ -269,7 +218,14 @@ class MessageDecoder:
                     self._partial = bytearray(content[position:])
                     self._missing = after - position
                     return
-                row[2](receiver, words, content[start:after])
+                if runs is not None and row[2] is _send:
+                    if content.startswith(_NEXT, after):
+                        after = self._run(runs, words, content, start, after)
+                    else:
+                        seq, name, ttl, receipt = _sent(words)
+                        runs(seq, name, ttl, receipt, [content[start:after]])
+                else:
+                    row[2](receiver, words, content[start:after])
             else:
                 row[2](receiver, words, b"")
             position = after
@@ -277,10 +233,51 @@ class MessageDecoder:
             self._partial = bytearray(content[position:])
             self._missing = 0
 
+    def _run(self, runs: Runs, words: _Words, content: bytes, start: int, after: int) -> int:
+        """Take a SEND, and with it those that follow and differ in seq, length and body alone.
 
-def relay_decoder(receiver: RelayVerbs, limit: int = DEFAULT_LIMIT) -> MessageDecoder:
-    """Return a decoder of what clients say."""
-    return MessageDecoder(_FROM_CLIENT, receiver, limit)
+        Args:
+            runs: what takes them.
+            words: of the first header.
+            content: the stream.
+            start: where the first body begins.
+            after: where it ends.
+
+        Returns:
+            Where the last body ends.
+        """
+        first, name, ttl, receipt = _sent(words)
+        bodies = [content[start:after]]
+        alike = b" %b %b %b " % (name, words[3], words[4])
+        token, length, limit, size = words[5], after - start, self._limit, len(content)
+        last = first + _LONGEST_RUN - 1 if first < _PREDICTABLE else first
+        try:
+            for seq in range(first + 1, last + 1):
+                header = b"SEND %d%b" % (seq, alike)
+                if not content.startswith(header, after):
+                    break
+                start = after + len(header)
+                newline = content.find(b"\n", start, start + _LONGEST_LENGTH)
+                if newline < 0:
+                    break
+                if content[start:newline] != token:
+                    token = content[start:newline]
+                    length = number(token)
+                start = newline + 1
+                if length > limit or start + length > size:
+                    break
+                after = start + length
+                bodies.append(content[start:after])
+        finally:  # what came before a breach counts
+            runs(first, name, ttl, receipt, bodies)
+        return after
+
+
+def relay_decoder(
+    receiver: RelayVerbs, limit: int = DEFAULT_LIMIT, runs: Runs | None = None
+) -> MessageDecoder:
+    """Return a decoder of what clients say; ``runs`` takes their SENDs, many at a time."""
+    return MessageDecoder(_FROM_CLIENT, receiver, limit, runs)
 
 
 def client_decoder(receiver: ClientVerbs, limit: int = DEFAULT_LIMIT) -> MessageDecoder:
@@ -330,9 +327,24 @@ def msg_header(
     return b"MSG %d %b %b %b %d %d %d\n" % (number, sender, to, stream, seq, time, length)
 
 
-def msg_tail(sender: bytes, to: bytes, stream: bytes, seq: int, time: int, length: int) -> bytes:
+def msg_place(sender: bytes, to: bytes, stream: bytes) -> bytes:
+    """Write what the headers of one stream's messages to one recipient have in common."""
+    return b" %b %b %b " % (sender, to, stream)
+
+
+def msg_placed(number: int, place: bytes, seq: int, time: int, length: int) -> bytes:
+    """Write the header of ``MSG``, with what :func:`msg_place` made."""
+    return b"MSG %d%b%d %d %d\n" % (number, place, seq, time, length)
+
+
+def msg_tail(place: bytes, seq: int, time: int, length: int) -> bytes:
     """Write what follows the number in the header of ``MSG``, for those who all get the same."""
-    return b" %b %b %b %d %d %d\n" % (sender, to, stream, seq, time, length)
+    return b"%b%d %d %d\n" % (place, seq, time, length)
+
+
+def msg_again(number: int, tail: bytes) -> bytes:
+    """Write the header of ``MSG`` with what :func:`msg_tail` made."""
+    return b"MSG %d%b" % (number, tail)
 
 
 def ack(number: int) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from securerelay.protocol import messages
-from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, Entry
+from securerelay.relay.entry import BOUND, GONE, STORED, Entry, Offered, Run
 from securerelay.relay.screen import Screen
 from securerelay.store.rows import Append, Receipt, Refuse
 
@@ -30,6 +30,37 @@ MEMBERS_FOR_ONE = 8
 """Members to whom handing a message costs about as much as one message to one peer."""
 
 
+class RoomRun(Run):
+    """Messages with ttl 0 to a room; arguments as for :class:`Run`."""
+
+    __slots__ = ("tails",)
+
+    def __init__(
+        self,
+        stream: Stream,
+        seq: int,
+        place: bytes,
+        time: int,
+        receipt: bool,
+        bodies: Sequence[bytes],
+        size: int,
+    ) -> None:
+        super().__init__(stream, seq, place, time, receipt, bodies, size)
+        self.tails = [
+            messages.msg_tail(place, number, time, len(body))
+            for number, body in enumerate(bodies, seq)
+        ]
+
+    def said(self, number: int) -> list[bytes]:
+        """See :meth:`Run.said`; each member gets the same but for the number."""
+        said: list[bytes] = []
+        for tail, body in zip(self.tails, self.bodies):  # noqa: B905 - as many tails as bodies
+            said.append(messages.msg_again(number, tail))
+            said.append(body)
+            number += 1
+        return said
+
+
 class RoomEntry(Entry):
     """A message to a room, until everybody's copy is acknowledged or stored.
 
@@ -37,12 +68,13 @@ class RoomEntry(Entry):
         stream: the sender's.
         seq: its number there.
         to: the room.
+        place: as for :class:`Entry`.
         audience: the way to its members.
         time: when it came, Unix ms.
         expiry: when it is no longer wanted, Unix ms.
         receipt: whether the sender wants to know of each acknowledgement.
         body: opaque.
-        state: QUEUED or LIVE.
+        state: QUEUED, which is BOUND here.
     """
 
     __slots__ = ("audience", "missed", "places", "tail")
@@ -52,6 +84,7 @@ class RoomEntry(Entry):
         stream: Stream,
         seq: int,
         to: bytes,
+        place: bytes,
         audience: Audience,
         time: int,
         expiry: int,
@@ -59,16 +92,15 @@ class RoomEntry(Entry):
         body: bytes,
         state: int,
     ) -> None:
-        state = BOUND if state == QUEUED else state
-        super().__init__(stream, seq, to, None, time, expiry, receipt, body, state)
+        super().__init__(stream, seq, to, place, None, time, expiry, receipt, body, BOUND)
         self.audience = audience
         self.places: dict[Mailbox, tuple[Share, int, bool]] = {}
         self.missed: list[Receipt] = []
-        self.tail = messages.msg_tail(stream.peer.name, to, stream.id, seq, time, len(body))
+        self.tail = messages.msg_tail(place, seq, time, len(body))
 
     def header(self, number: int) -> bytes:
         """See :meth:`Entry.header`."""
-        return b"MSG %d%b" % (number, self.tail)
+        return messages.msg_again(number, self.tail)
 
     def misses(self, name: str) -> None:
         """Note that a member does not get it; kept before the message, so it is never silent."""
@@ -142,7 +174,8 @@ class Audience:
     __slots__ = ("cost", "live", "screen", "shares", "version")
 
     kind = RoomEntry
-    """What its messages are."""
+    run = RoomRun
+    """What its messages are, and those with ttl 0."""
 
     def __init__(self, shares: Sequence[Share], version: int | None, screen: Screen | None) -> None:
         self.shares = tuple(shares)
@@ -156,35 +189,40 @@ class Audience:
         """Itself: it takes what is sent."""
         return self
 
-    def offer(self, entry: RoomEntry, _: object) -> bytes | None:
-        """Take a message that is to be kept, for everyone whose mailbox has room.
+    def offer(self, entries: Sequence[RoomEntry], _: object) -> Offered:
+        """Take messages that are to be kept, for everyone whose mailbox has room.
 
         Args:
-            entry: the message.
+            entries: the messages.
 
         Returns:
-            ``mailbox-full`` if it has none with anybody, else None.
+            How many were taken, and ``mailbox-full`` if nobody has room for the next.
         """
-        places = entry.places
-        missed: list[Share] = []
+        count, size = len(entries), sum([len(entry.body) for entry in entries])
+        if count > 1 and not all(share.mailbox.takes(share, count, size) for share in self.shares):
+            # Who misses one of them may have room for the next.
+            for taken, entry in enumerate(entries):
+                if self.offer((entry,), _)[1] is not None:
+                    return taken, b"mailbox-full"
+            return count, None
+        missed: list[tuple[RoomEntry, Share]] = []
         for share in self.shares:
-            entry.counted = False
-            if share.mailbox.offer(entry, share) is None:
-                places[share.mailbox] = (share, entry.n, entry.counted)
-            else:
-                missed.append(share)
-        if missed and not places:
-            return b"mailbox-full"
-        for share in missed:
+            mailbox = share.mailbox
+            taken, _ = mailbox.offer(entries, share)
+            for entry in entries[:taken]:
+                entry.places[mailbox] = share, entry.n, entry.counted
+                entry.counted = False
+            missed += [(entry, share) for entry in entries[taken:]]
+        if missed and not entries[0].places:
+            return 0, b"mailbox-full"
+        for entry, share in missed:
             entry.misses(share.mailbox.text)
+        places = entries[-1].places
         # A moment's patience saves a row for each who is here.
-        self.live = sum(not counted for _, _, counted in places.values()) * 2 > len(places)
-        return None
+        self.live = sum([not counted for _, _, counted in places.values()]) * 2 > len(places)
+        return count, None
 
-    def pass_on(self, entry: RoomEntry) -> bytes | None:
-        """Hand a message with ttl 0 to whoever takes it now; ``offline`` if nobody does."""
-        taken = False
-        for share in self.shares:
-            if share.mailbox.pass_on(entry) is None:
-                taken = True
-        return None if taken else b"offline"
+    def pass_on(self, run: RoomRun) -> Offered:
+        """Hand messages with ttl 0 to whoever takes them now; ``offline`` if nobody does."""
+        taken = max((share.mailbox.pass_on(run)[0] for share in self.shares), default=0)
+        return taken, None if taken == len(run.bodies) else b"offline"

@@ -7,12 +7,13 @@
       └──acknowledged before, or refused for now──▶ GONE
 
 What one acknowledgement does not withdraw, a refusal or a message to a room, is BOUND instead of
-QUEUED; a message with ttl 0 is LIVE and never on its way at all.
+QUEUED.  Messages with ttl 0 are LIVE and never on their way at all; those that came together stay
+together, as a :class:`Run`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from securerelay.protocol import messages
@@ -21,11 +22,16 @@ from securerelay.store.rows import Append, Refuse
 
 if TYPE_CHECKING:
     from securerelay.relay.mailbox import Mailbox, Share
+    from securerelay.relay.peer import Peer
     from securerelay.relay.stream import Stream
 
 QUEUED, BOUND, TAKEN, STORED, LIVE, GONE = range(6)
 
 NEVER = (1 << 63) - 1
+
+
+Offered = tuple[int, "bytes | None"]
+"""How many messages were taken, and why the next one was not; None if all were."""
 
 
 class Door(Protocol):
@@ -35,11 +41,11 @@ class Door(Protocol):
     def live(self) -> bool:
         """Whether what was taken last was handed over, so that an acknowledgement is near."""
 
-    def offer(self, entry: Any, share: Any) -> bytes | None:
-        """Take a message that is to be kept, or return the code of a refusal."""
+    def offer(self, entries: Any, share: Any) -> Offered:
+        """Take messages that are to be kept, up to the first that is refused."""
 
-    def pass_on(self, entry: Any) -> bytes | None:
-        """Take a message with ttl 0, or return the code of a refusal."""
+    def pass_on(self, run: Any) -> Offered:
+        """Take messages with ttl 0, up to the first that is refused."""
 
 
 class Route(Protocol):
@@ -48,6 +54,10 @@ class Route(Protocol):
     @property
     def kind(self) -> Callable[..., Entry]:
         """What its messages are."""
+
+    @property
+    def run(self) -> Callable[..., Run]:
+        """What its messages with ttl 0 are."""
 
     @property
     def cost(self) -> int:
@@ -62,6 +72,63 @@ class Route(Protocol):
         """Which bodies are taken; None for all."""
 
 
+class Run:
+    """Messages with ttl 0 that came together, until they are acknowledged.
+
+    Args:
+        stream: the sender's.
+        seq: the first one's number there.
+        place: what their headers have in common, from :func:`.messages.msg_place`.
+        time: when they came, Unix ms.
+        receipt: whether the sender wants to know of each acknowledgement.
+        bodies: opaque.
+        size: their bytes in all.
+    """
+
+    __slots__ = ("bodies", "place", "receipt", "seq", "size", "stream", "time")
+
+    def __init__(
+        self,
+        stream: Stream,
+        seq: int,
+        place: bytes,
+        time: int,
+        receipt: bool,
+        bodies: Sequence[bytes],
+        size: int,
+    ) -> None:
+        self.stream = stream
+        self.seq = seq
+        self.place = place
+        self.time = time
+        self.receipt = receipt
+        self.bodies = bodies
+        self.size = size
+
+    def cut(self, count: int, size: int) -> Run:
+        """Return the first so many of them, of so many bytes."""
+        bodies = self.bodies[:count]
+        return type(self)(self.stream, self.seq, self.place, self.time, self.receipt, bodies, size)
+
+    def said(self, number: int) -> list[bytes]:
+        """Write them as ``MSG`` with numbers from one on: each one's header, and its body."""
+        place, seq, time = self.place, self.seq, self.time
+        said: list[bytes] = []
+        for body in self.bodies:
+            said.append(messages.msg_placed(number, place, seq, time, len(body)))
+            said.append(body)
+            number += 1
+            seq += 1
+        return said
+
+    def got(self, peer: Peer, first: int, count: int) -> None:
+        """So many of them are acknowledged, from one on; tell their sender if it asked for that."""
+        if self.receipt:
+            now = peer.router.now()
+            for seq in range(self.seq + first, self.seq + first + count):
+                self.stream.got(seq, peer, now)
+
+
 class Entry:
     """A message from a stream to one mailbox, until it is settled and acknowledged.
 
@@ -69,6 +136,7 @@ class Entry:
         stream: the sender's.
         seq: its number there.
         to: the recipient as addressed.
+        place: what the header has in common with others, from :func:`.messages.msg_place`.
         share: the sender's part of the recipient's mailbox.
         time: when it came, Unix ms.
         expiry: when it is no longer wanted, Unix ms.
@@ -82,6 +150,7 @@ class Entry:
         "counted",
         "expiry",
         "n",
+        "place",
         "receipt",
         "seq",
         "settled",
@@ -100,6 +169,7 @@ class Entry:
         stream: Stream,
         seq: int,
         to: bytes,
+        place: bytes,
         share: Share | None,
         time: int,
         expiry: int,
@@ -110,6 +180,7 @@ class Entry:
         self.stream = stream
         self.seq = seq
         self.to = to
+        self.place = place
         self.share = share
         self.time = time
         self.expiry = expiry
@@ -137,10 +208,7 @@ class Entry:
 
     def header(self, number: int) -> bytes:
         """Write the header of its ``MSG`` with a number."""
-        stream = self.stream
-        return messages.msg_header(
-            number, stream.peer.name, self.to, stream.id, self.seq, self.time, len(self.body)
-        )
+        return messages.msg_placed(number, self.place, self.seq, self.time, len(self.body))
 
     def early(self, mailbox: Mailbox) -> None:
         """A recipient acknowledged it before the store was asked; only rooms have several."""
@@ -183,6 +251,21 @@ class Entry:
             self.share.subtract(1, len(self.body))
 
 
+class Passed(Entry):
+    """Holds the place of a message with ttl 0, whose OK must not come before others'.
+
+    Args:
+        stream: the sender's.
+        seq: its number there.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, stream: Stream, seq: int) -> None:
+        super().__init__(stream, seq, b"", b"", None, 0, NEVER, False, b"", LIVE)
+        self.settled = True
+
+
 class Refusal(Entry):
     """A final no, told once the store remembers it.
 
@@ -196,7 +279,7 @@ class Refusal(Entry):
     __slots__ = ("refused",)
 
     def __init__(self, stream: Stream, seq: int, code: bytes, time: int) -> None:
-        super().__init__(stream, seq, b"", None, time, NEVER, False, b"", BOUND)
+        super().__init__(stream, seq, b"", b"", None, time, NEVER, False, b"", BOUND)
         self.refused = code
 
     def row(self) -> Append | Refuse:
@@ -229,7 +312,7 @@ class Advance(Entry):
     __slots__ = ()
 
     def __init__(self, stream: Stream, seq: int, time: int) -> None:
-        super().__init__(stream, seq, stream.peer.name, None, time, NEVER, False, b"", BOUND)
+        super().__init__(stream, seq, stream.peer.name, b"", None, time, NEVER, False, b"", BOUND)
 
     def recipients(self) -> tuple[tuple[str, int], ...]:
         """Nobody: the stream alone moves on."""

@@ -143,7 +143,9 @@ class Host:
             admitted.proved,
         )
         self.session = session
-        self._decoder = relay_decoder(session, context.config.limits.message_bytes)
+        self._decoder = relay_decoder(
+            session, context.config.limits.message_bytes, session.send_run
+        )
         self.entered()
         context.router.enter(session)
         context.log.info(

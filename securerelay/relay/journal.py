@@ -10,6 +10,7 @@ Acknowledgements and receipts take the same way, behind the batch that holds wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -65,20 +66,20 @@ class Journal:
         """How many entries wait for the next batch."""
         return len(self._queue)
 
-    def add(self, entry: Entry, patient: bool) -> None:
-        """Have an entry written with the next batch.
+    def add(self, entries: Sequence[Entry], patient: bool) -> None:
+        """Have entries of one stream written with the next batch.
 
         Args:
-            entry: a message, refusal or advance.
-            patient: whether its recipient has it already and is expected to acknowledge it.
+            entries: messages, or a refusal or advance; at least one.
+            patient: whether their recipient has them already and is expected to acknowledge them.
         """
         queue = self._queue
-        queue.append(entry)
-        self._bytes += len(entry.body)
+        queue += entries
+        self._bytes += sum([len(entry.body) for entry in entries])
         if self._call is None or not (patient or self._urgent):
             self._schedule(not patient)
         if self._bytes > MOST_BYTES or len(queue) > MOST_ENTRIES:
-            session = entry.stream.session
+            session = entries[0].stream.session
             if session is not None and session not in self._held:
                 self._held.add(session)
                 session.hold_journal(True)

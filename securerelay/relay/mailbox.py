@@ -23,6 +23,7 @@ What the text of the protocol leaves open is decided so:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
@@ -31,13 +32,15 @@ from securerelay import failpoints
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
-from securerelay.relay.entry import BOUND, GONE, LIVE, QUEUED, STORED, TAKEN, Entry
+from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, TAKEN, Entry, Offered, Run
 from securerelay.relay.screen import Screen
+from securerelay.relay.window import Window
 from securerelay.store.rows import Acked, MailboxState, StoredMessage
 
 if TYPE_CHECKING:
     from securerelay.relay.peer import Peer
     from securerelay.relay.session import Session
+    from securerelay.relay.stream import Stream
 
 PAGE = 256
 """Messages read from the store at a time."""
@@ -58,7 +61,9 @@ class Share:
     __slots__ = ("count", "mailbox", "screen", "size")
 
     kind = Entry
-    """What its messages are."""
+    run = Run
+    """What its messages are, and those with ttl 0."""
+
     cost = 1
     """How many messages one counts for against its sender's rate."""
 
@@ -99,10 +104,8 @@ class Mailbox:
         "_cursor",
         "_fetching",
         "_newest",
-        "_room",
         "_serial",
         "_shown",
-        "_slots",
         "_waiting",
         "_window",
         "count",
@@ -129,8 +132,7 @@ class Mailbox:
         self._newest = max(base, state.last)
         self._committed = state.last
         self._cursor = self._shown = self._acked = 0
-        self._window: deque[tuple[int, Entry, int]] = deque()
-        self._slots = self._room = 0
+        self._window = Window()
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._fetching = False
         self._serial = 0
@@ -154,45 +156,68 @@ class Mailbox:
 
     # --- messages in ---
 
-    def offer(self, entry: Entry, share: Share) -> bytes | None:
-        """Take a message that is to be kept.
+    def offer(self, entries: Sequence[Entry], share: Share) -> Offered:
+        """Take messages that are to be kept, in order, up to the first that is refused.
 
         Args:
-            entry: the message; gets its number.
-            share: its sender's.
+            entries: the messages; those that are taken get their numbers.
+            share: their sender's.
 
         Returns:
-            The code of a refusal, or None if it was taken.
+            How many were taken, and why the next one was not.
         """
-        if self.live and self._slots > 0 and self._room > 0:
+        taken = self._hand(self._newest + 1, entries) if self.live else 0
+        for entry in entries[taken:]:
+            size = len(entry.body)
+            if not self.has_room(share, 1, size):
+                return taken, b"mailbox-full"
             entry.n = self._newest = n = self._newest + 1
-            self._hand(n, entry)
-            return None
-        size = len(entry.body)
-        if not self.has_room(share, size):
-            return b"mailbox-full"
-        entry.n = self._newest = n = self._newest + 1
-        self.wait(n, entry)
-        entry.counted = True
-        share.add(size)
-        return None
+            self.wait(n, entry)
+            entry.counted = True
+            share.add(size)
+            taken += 1
+        return taken, None
 
-    def pass_on(self, entry: Entry) -> bytes | None:
-        """Take a message with ttl 0: hand it over now, or refuse it; see :meth:`offer`."""
-        if self.live and self._slots > 0 and self._room > 0:
-            entry.n = self._newest = n = self._newest + 1
-            self._hand(n, entry)
-            return None
-        return b"offline" if self.listener is None else b"mailbox-full"
+    def pass_on(self, run: Run) -> Offered:
+        """Hand messages with ttl 0 over, and refuse what the listener has no room for."""
+        if not self.live:
+            return 0, b"offline" if self.listener is None else b"mailbox-full"
+        count = self._say(self._newest + 1, self._window.pass_on(self._newest + 1, run))
+        return count, None if count == len(run.bodies) else b"mailbox-full"
 
-    def has_room(self, share: Share, size: int) -> bool:
-        """Tell whether the quotas let a sender leave one more message."""
+    def _hand(self, first: int, entries: Sequence[Entry]) -> int:
+        """Hand over as many messages as the window has room for, numbered from ``first`` on."""
+        return self._say(first, self._window.hand(first, entries))
+
+    def _say(self, first: int, said: list[bytes]) -> int:
+        """Tell the listener headers and bodies that the window took; returns how many."""
+        count = len(said) // 2
+        if count:
+            self._cursor = n = first + count - 1
+            if n > self._newest:
+                self._newest = n
+            if n > self._shown:
+                self._shown = n
+            session = self.listener
+            assert session is not None
+            session.push(said)
+        return count
+
+    def takes(self, share: Share, count: int, size: int) -> bool:
+        """Tell whether so many messages that come now would all be taken."""
+        window = self._window
+        return (self.live and count <= window.slots and size <= window.room) or self.has_room(
+            share, count, size
+        )
+
+    def has_room(self, share: Share, count: int, size: int) -> bool:
+        """Tell whether the quotas let a sender leave so many more messages."""
         limits = self.limits
         percent = limits.mailbox_sender_percent
         return (
-            self.count < limits.mailbox_messages
+            self.count + count <= limits.mailbox_messages
             and self.size + size <= limits.mailbox_bytes
-            and share.count * 100 < limits.mailbox_messages * percent
+            and (share.count + count - 1) * 100 < limits.mailbox_messages * percent
             and (share.size + size) * 100 <= limits.mailbox_bytes * percent
         )
 
@@ -200,19 +225,6 @@ class Mailbox:
         """Leave a message to its commit, and the listener to the store."""
         self.live = False
         self._waiting.append((n, entry))
-
-    def _hand(self, n: int, entry: Entry) -> None:
-        body = entry.body
-        size = len(body)
-        self._window.append((n, entry, size))
-        self._slots -= 1
-        self._room -= size
-        self._cursor = n
-        if n > self._shown:
-            self._shown = n
-        session = self.listener
-        assert session is not None
-        session.push(entry.header(n), body)
 
     def committed(self, n: int) -> None:
         """The store has the message with this number, and every earlier one."""
@@ -252,7 +264,7 @@ class Mailbox:
             return
         self._cursor = min(after, last)
         self._shown = max(self._shown, self._cursor)
-        self._slots, self._room = self.limits.window_messages, self.limits.window_bytes
+        self._window.open(self.limits.window_messages, self.limits.window_bytes)
         session.write(messages.listening(first, last))
         if self.count or self._waiting:
             self._catch_up()
@@ -267,19 +279,17 @@ class Mailbox:
 
     def _take_back(self) -> None:
         """Forget what was handed over: what is not stored yet waits again."""
-        back = [(n, entry) for n, entry, _ in self._window if entry.state <= TAKEN]
-        self._waiting.extendleft(reversed(back))
-        self._window.clear()
-        self._slots = self._room = 0
+        self._waiting.extendleft(reversed(self._window.close()))
         self.live = False
         self._serial += 1
 
     def _catch_up(self) -> None:
-        if self._fetching or self._slots <= 0 or self._room <= 0 or self.listener is None:
+        window = self._window
+        if self._fetching or window.full or self.listener is None:
             return
         self._fetching = True
         fetched = self.peer.router.store.fetch(
-            self.text, self._cursor, min(self._slots, PAGE), self._room
+            self.text, self._cursor, min(window.slots, PAGE), window.room
         )
         fetched.addCallback(self._page, self._serial, self._committed)
         fetched.addErrback(self._no_page)
@@ -318,10 +328,8 @@ class Mailbox:
                 time,
                 len(body),
             )
-            self._window.append((n, KEPT, len(body)))
-            self._slots -= 1
-            self._room -= len(body)
-            session.push(header, body)
+            self._window.note(n, KEPT, len(body))
+            session.push((header, body))
 
     def _hand_waiting(self) -> None:
         """Every committed message was handed over: what waits comes next."""
@@ -330,13 +338,9 @@ class Mailbox:
             n, entry = waiting[0]
             if entry.state <= TAKEN and n <= self._cursor:
                 # The listener says that it has this one; so it will acknowledge it.
-                self._window.append((n, entry, len(entry.body)))
-                self._slots -= 1
-                self._room -= len(entry.body)
-            elif n > self._cursor and entry.state != GONE:
-                if self._slots <= 0 or self._room <= 0:
-                    return
-                self._hand(n, entry)
+                self._window.note(n, entry, len(entry.body))
+            elif n > self._cursor and entry.state != GONE and not self._hand(n, (entry,)):
+                return
             waiting.popleft()
         self.live = True
 
@@ -355,41 +359,37 @@ class Mailbox:
         failpoints.reach("after-delivery-before-ack")
         self._acked = upto
         stored = self.count > 0
-        window, peer = self._window, self.peer
-        slots, waiting = 0, self._waiting
+        acked, waiting = self._window.forget(upto, self.peer), self._waiting
         while waiting and waiting[0][0] <= upto:
             # It was taken back from a window, when its recipient had it already.
-            n, entry = waiting.popleft()
-            size = len(entry.body)
-            window.appendleft((n, entry, size))
-            slots -= 1
-            self._room -= size
-        while window and window[0][0] <= upto:
-            _, entry, size = window.popleft()
-            slots += 1
-            self._room += size
+            acked.append(waiting.popleft()[1])
+        moved: set[Stream] = set()
+        for entry in acked:
             state = entry.state
             if state == QUEUED:
                 # Its recipient was faster than the disk: it never needs to be written.
                 entry.state = GONE
                 if entry.counted and entry.share is not None:
-                    entry.share.subtract(1, size)
-                entry.stream.settle(entry)
+                    entry.share.subtract(1, len(entry.body))
+                entry.settled = True
+                moved.add(entry.stream)
             elif state == TAKEN:
                 stored = True
                 if entry.share is not None:
-                    entry.stream.settle(entry)
+                    entry.settled = True
+                    moved.add(entry.stream)
                 continue
             elif state == BOUND:
                 entry.early(self)
-            elif state != LIVE:
+            else:
                 stored = True
                 continue
             if entry.receipt:
-                entry.stream.got(entry.seq, peer, peer.router.now())
-        self._slots += slots
+                entry.stream.got(entry.seq, self.peer, self.peer.router.now())
+        for stream in moved:
+            stream.advance()
         if stored:
-            peer.router.journal.ack(self, upto)
+            self.peer.router.journal.ack(self, upto)
         if not self.live and self.listener is not None:
             self._catch_up()
 

@@ -26,7 +26,16 @@ class Allowance:
         seconds: a monotonic clock.
     """
 
-    __slots__ = ("_bytes", "_handful", "_handful_bytes", "_left", "_left_bytes", "_messages")
+    __slots__ = (
+        "_burst",
+        "_burst_bytes",
+        "_bytes",
+        "_handful",
+        "_handful_bytes",
+        "_left",
+        "_left_bytes",
+        "_messages",
+    )
 
     def __init__(self, limits: PeerLimits, seconds: Callable[[], float]) -> None:
         rate, burst, octets = (
@@ -38,12 +47,30 @@ class Allowance:
         self._bytes = TokenBucket(octets, octets, seconds)
         self._handful = max(1, min(HANDFUL, burst // 16))
         self._handful_bytes = max(1, min(HANDFUL_BYTES, octets // 16))
+        self._burst, self._burst_bytes = burst, octets
         self._left = self._left_bytes = 0
 
-    def take(self, size: int, count: int = 1) -> bool:
-        """Take a message of so many bytes that counts for so many; False if that is too fast."""
+    def give_back(self, size: int, count: int) -> None:
+        """Let what was taken for messages of so many bytes be taken again."""
+        self._left += count
+        self._left_bytes += size
+
+    def take(self, size: int, count: int = 1, many: bool = False) -> bool:
+        """Take what may be sent.
+
+        Args:
+            size: bytes.
+            count: for how many messages it counts.
+            many: whether it is several messages, which a whole burst must have room for; a single
+                one passes whatever its size, if nothing was taken before.
+
+        Returns:
+            False, and nothing is taken, if that is too fast.
+        """
         left, left_bytes = self._left - count, self._left_bytes - size
         if left < 0 or left_bytes < 0:
+            if many and (-left > self._burst or -left_bytes > self._burst_bytes):
+                return False
             if left < 0:
                 wanted = max(self._handful, -left)
                 if self._messages.take(wanted) > 0.0:

@@ -52,3 +52,12 @@ def for_room(listed: int, required: bool) -> Screen | None:
         return None
 
     return screen
+
+
+def pass_through(screen: Screen, bodies: list[bytes]) -> tuple[list[bytes], bytes | None]:
+    """Return the bodies before the first that is refused, and why it is; None if all are taken."""
+    for index, body in enumerate(bodies):
+        code = screen(body)
+        if code is not None:
+            return bodies[:index], code
+    return bodies, None

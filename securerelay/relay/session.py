@@ -17,6 +17,7 @@ What the text of the protocol leaves open is decided so:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
@@ -83,6 +84,7 @@ class Session:
 
     __slots__ = (
         "_calls",
+        "_counted",
         "_held",
         "_out",
         "_wire",
@@ -117,6 +119,7 @@ class Session:
         self.size = 0
         self._wire: Wire | None = wire
         self._out: list[bytes] = []
+        self._counted = 0
         self._held = 0
         self._calls = 0
 
@@ -125,16 +128,12 @@ class Session:
     def write(self, data: bytes) -> None:
         """Say something at the end of this turn."""
         self._out.append(data)
-        self.size += len(data)
         if not self.marked:
             self.mark()
 
-    def push(self, header: bytes, body: bytes) -> None:
-        """Say a header and a body that others may be told too, without joining them first."""
-        out = self._out
-        out.append(header)
-        out.append(body)
-        self.size += len(header) + len(body)
+    def push(self, said: Iterable[bytes]) -> None:
+        """Say headers and bodies that others may be told too, without joining them first."""
+        self._out += said
         if not self.marked:
             self.mark()
 
@@ -149,14 +148,15 @@ class Session:
         wire = self._wire
         if wire is None:
             return
-        stream = self.sending
+        out, stream = self._out, self.sending
         if stream is not None and stream.ok > stream.told:
             stream.told = stream.ok
-            line = messages.ok(stream.ok)
-            self._out.append(line)
-            self.size += len(line)
-        while self._out and wire.ready:
+            out.append(messages.ok(stream.ok))
+        # What could not leave before was counted then.
+        self.size += sum(map(len, out[self._counted :] if self._counted else out))
+        while out and wire.ready:
             wire.send(self._take())
+        self._counted = len(out)
         if self.size or self._held & _OUTPUT:
             self._bound(wire)
 
@@ -244,10 +244,16 @@ class Session:
 
     def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
         """``SEND``: a message."""
+        self.send_run(seq, to, ttl, receipt, [body])
+
+    def send_run(
+        self, seq: int, to: bytes, ttl: int | None, receipt: bool, bodies: list[bytes]
+    ) -> None:
+        """``SEND``: messages numbered from ``seq`` on."""
         stream = self.sending
         if stream is None:
             raise RemoteError("protocol", "SEND without a stream that is this session's")
-        stream.send(seq, to, ttl, receipt, body)
+        stream.send(seq, to, ttl, receipt, bodies)
 
     def listen(self, after: int) -> None:
         """``LISTEN``: serve the mailbox to this session."""
@@ -331,7 +337,7 @@ class Session:
             return
         self._wire = None
         self._out.clear()
-        self.size = 0
+        self.size = self._counted = 0
         stream, self.sending = self.sending, None
         if stream is not None:
             stream.left()

@@ -31,6 +31,8 @@ What the text of the protocol leaves open is decided so:
   misses by an EVENT ``missed``; both are kept as receipts are.
 """
 
+# More than 400 lines: what comes in and what is told about it go by the same few counters.
+
 from __future__ import annotations
 
 from collections import deque
@@ -42,7 +44,8 @@ from twisted.internet.defer import Deferred
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
-from securerelay.relay.entry import LIVE, QUEUED, Advance, Entry, Refusal, Route
+from securerelay.relay.entry import QUEUED, Advance, Entry, Offered, Passed, Refusal, Route
+from securerelay.relay.screen import pass_through
 from securerelay.store.rows import Receipt, StreamRow
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ if TYPE_CHECKING:
 _NOTHING_YET = 1 << 63
 """How far a session was told of verdicts when its stream is not open yet: no OK is beyond."""
 
-_Said = tuple[int, bytes, "int | None", bool, bytes]
+_Said = tuple[int, bytes, "int | None", bool, list[bytes]]
+"""Messages as they came: arguments of :meth:`Stream.send`."""
 
 
 class Stream:
@@ -91,7 +95,7 @@ class Stream:
         self.entered = self.ok = self.told = 0
         self.flight: deque[Entry] = deque()
         self.refusals: dict[int, bytes] = {}
-        self.routes: dict[bytes, Route] = {}
+        self.routes: dict[bytes, tuple[Route, bytes]] = {}
         self._handed = self._kept = 0
         self._loaded = self._refusing = False
         self._waiting: deque[_Said] | None = deque()
@@ -149,7 +153,7 @@ class Stream:
         """Nothing is in flight and no session has it: leave no more behind than the store holds."""
         router = self.peer.router
         if self._handed < self.entered and self.known:
-            router.journal.add(Advance(self, self.entered, router.now()), patient=False)
+            router.journal.add((Advance(self, self.entered, router.now()),), patient=False)
         else:
             self.forget()
 
@@ -161,61 +165,113 @@ class Stream:
 
     # --- messages in ---
 
-    def send(self, seq: int, to: bytes, ttl: int | None, receipt: bool, body: bytes) -> None:
-        """Take a message; arguments as in :class:`~securerelay.protocol.messages.RelayVerbs`."""
+    def send(
+        self, seq: int, to: bytes, ttl: int | None, receipt: bool, bodies: list[bytes]
+    ) -> None:
+        """Take messages; arguments as for :data:`securerelay.protocol.messages.Runs`."""
         if self._waiting is not None:
-            self._waiting.append((seq, to, ttl, receipt, body))
+            self._waiting.append((seq, to, ttl, receipt, bodies))
             return
         if seq != self.entered + 1 or not self.known:
-            self._out_of_turn(seq, len(body))
+            self._out_of_turn(seq, to, ttl, receipt, bodies)
             return
-        share = self.routes.get(to)
-        if share is None:
-            self._look_up((seq, to, ttl, receipt, body))
+        route = self.routes.get(to)
+        if route is None:
+            self._look_up((seq, to, ttl, receipt, bodies))
             return
+        share, _ = route
         peer = self.peer
-        if not peer.allowance.take(len(body), share.cost):
-            self._too_fast(seq)
+        count = len(bodies)
+        size = len(bodies[0]) if count == 1 else sum(map(len, bodies))
+        if not peer.allowance.take(size, count * share.cost, count > 1):
+            self._too_fast((seq, to, ttl, receipt, bodies))
             return
-        if share.screen is not None and (code := share.screen(body)) is not None:
-            self._screened(seq, code)
-            return
-        router = peer.router
+        if share.screen is None:
+            taken, code = self._take(route, seq, to, ttl, receipt, bodies, size)
+        else:
+            passing, screened = pass_through(share.screen, bodies)
+            taken, code = 0, screened
+            if passing:
+                size = sum(map(len, passing))
+                taken, code = self._take(route, seq, to, ttl, receipt, passing, size)
+                code = code or screened
+        if code is not None:
+            rest = bodies[taken + 1 :]
+            peer.allowance.give_back(sum(map(len, rest)), len(rest) * share.cost)
+            self._stop(code, (seq + taken, to, ttl, receipt, rest))
+
+    def _take(
+        self,
+        route: tuple[Route, bytes],
+        seq: int,
+        to: bytes,
+        ttl: int | None,
+        receipt: bool,
+        bodies: list[bytes],
+        size: int,
+    ) -> Offered:
+        """Give messages, of so many bytes in all, to whom they are for."""
+        share, place = route
+        router = self.peer.router
         time = int(router.wall() * 1000)
         if ttl == 0:
-            entry = share.kind(self, seq, to, share, time, time, receipt, body, LIVE)
-            code = share.mailbox.pass_on(entry)
-            if code is not None:
-                self.refuse(seq, code)
-                return
-            self.entered = seq
-            entry.settled = True
+            run = share.run(self, seq, place, time, receipt, bodies, size)
+            taken, code = share.mailbox.pass_on(run)
+            self.entered += taken
             if self.flight:
-                self.flight.append(entry)
-            else:
-                self.ok = seq
+                self.flight += [Passed(self, number) for number in range(seq, seq + taken)]
+            elif taken:
+                self.ok = self.entered
                 session = self.session
                 if session is not None and not session.marked:
                     session.mark()
-            return
-        lifetime = router.ttl if ttl is None else min(ttl * 1000, router.longest_ttl)
-        entry = share.kind(self, seq, to, share, time, time + lifetime, receipt, body, QUEUED)
-        mailbox = share.mailbox
-        code = mailbox.offer(entry, share)
-        if code is not None:
-            self.refuse(seq, code)
-            return
-        self.entered = seq
-        self.flight.append(entry)
-        router.journal.add(entry, mailbox.live)
+            return taken, code
+        expiry = time + (router.ttl if ttl is None else min(ttl * 1000, router.longest_ttl))
+        kind, mailbox = share.kind, share.mailbox
+        entries = [
+            kind(self, number, to, place, share, time, expiry, receipt, body, QUEUED)
+            for number, body in enumerate(bodies, seq)
+        ]
+        taken, code = mailbox.offer(entries, share)
+        del entries[taken:]
+        if entries:
+            self.entered += taken
+            self.flight += entries
+            router.journal.add(entries, mailbox.live)
+        return taken, code
 
-    def _screened(self, seq: int, code: bytes) -> None:
+    def _stop(self, code: bytes, said: _Said) -> None:
+        """Refuse a message, and have those that came with it and follow it wait or come again.
+
+        Args:
+            code: why.
+            said: the message's seq, and the bodies of those that follow.
+        """
+        seq, to, ttl, receipt, bodies = said
         if code == b"room-changed":
             self._not_now(seq, code)
+            self._out_of_turn(seq + 1, to, ttl, receipt, bodies)
         else:
             self.refuse(seq, code)
+            self._wait_first((seq + 1, to, ttl, receipt, bodies))
 
-    def _out_of_turn(self, seq: int, size: int) -> None:
+    def _wait_first(self, said: _Said) -> None:
+        """Have messages wait before all others that wait, if they are any."""
+        if said[4]:
+            assert self._waiting is not None, "something holds the stream up"
+            self._waiting.appendleft(said)
+
+    def _out_of_turn(
+        self, seq: int, to: bytes, ttl: int | None, receipt: bool, bodies: list[bytes]
+    ) -> None:
+        """Answer what was seen before, or is not to be taken yet; go on with what is in turn."""
+        for number, body in enumerate(bodies, seq):
+            if number == self.entered + 1 and self.known:
+                self.send(number, to, ttl, receipt, bodies[number - seq :])
+                return
+            self._again(number, len(body))
+
+    def _again(self, seq: int, size: int) -> None:
         if not self.peer.allowance.take(size) and self.session is not None:
             self.session.slow_down()
         if not self.known:
@@ -228,7 +284,13 @@ class Stream:
             self.told = min(self.told, seq - 1)
             self.session.mark()
 
-    def _too_fast(self, seq: int) -> None:
+    def _too_fast(self, said: _Said) -> None:
+        """Refuse for now what comes too fast, of many messages those that are too many."""
+        seq, to, ttl, receipt, bodies = said
+        if len(bodies) > 1:
+            for number, body in enumerate(bodies, seq):
+                self.send(number, to, ttl, receipt, [body])
+            return
         self._not_now(seq, b"rate")
         if self.session is not None:
             self.session.slow_down()
@@ -251,7 +313,7 @@ class Stream:
             self._waiting = deque()
         if self.session is not None:
             self.session.hold_stream(True)
-        self.peer.router.journal.add(refusal, patient=False)
+        self.peer.router.journal.add((refusal,), patient=False)
 
     # --- names ---
 
@@ -270,13 +332,14 @@ class Stream:
         if self.session is not session or not self._waiting:
             return
         if not isinstance(found, bytes):
-            self.routes[to] = found
+            self.routes[to] = found, messages.msg_place(self.peer.name, to, self.id)
         else:
-            seq, _, _, _, body = self._waiting.popleft()
-            if self.peer.allowance.take(len(body)):
+            seq, _, ttl, receipt, bodies = self._waiting.popleft()
+            if self.peer.allowance.take(len(bodies[0])):
                 self.refuse(seq, found)
             else:
-                self._too_fast(seq)
+                self._too_fast((seq, to, ttl, receipt, bodies[:1]))
+            self._wait_first((seq + 1, to, ttl, receipt, bodies[1:]))
         self.go_on()
 
     def go_on(self) -> None:
@@ -312,6 +375,10 @@ class Stream:
     def settle(self, entry: Entry) -> None:
         """A message needs nothing more; tell so as far as that holds for all before it."""
         entry.settled = True
+        self.advance()
+
+    def advance(self) -> None:
+        """Tell how far everything needs nothing more."""
         flight = self.flight
         ok = self.ok
         while flight and flight[0].settled:

@@ -238,3 +238,105 @@ def test_what_waits_for_its_end_is_bounded_and_given_away_when_it_comes() -> Non
     assert len(decoder._partial) < 1000 + messages.MAX_HEADER
     decoder.feed(b"\0")
     assert decoder._partial is None
+
+
+Run = tuple[int, bytes, "int | None", bool, list[bytes]]
+
+
+def hear_runs(*contents: bytes, limit: int = 1 << 20) -> list[Any]:
+    heard = Heard()
+    decoder = relay_decoder(heard, limit, lambda *run: heard.said.append(run))  # type: ignore[arg-type]
+    for content in contents:
+        decoder.feed(content)
+    return heard.said
+
+
+def singly(said: list[Any]) -> list[tuple[Any, ...]]:
+    single = []
+    for words in said:
+        if words[0] in ("ack", "ping"):
+            single.append(words)
+        else:
+            seq, to, ttl, receipt, bodies = words
+            single += [("send", seq + i, to, ttl, receipt, body) for i, body in enumerate(bodies)]
+    return single
+
+
+def test_messages_that_are_alike_come_in_one_run() -> None:
+    said = [messages.send(seq, b"bob", 5, False, b"x" * seq) for seq in range(9, 13)]
+    bodies = [b"x" * seq for seq in range(9, 13)]
+    assert hear_runs(b"".join(said)) == [(9, b"bob", 5, False, bodies)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        messages.send(3, b"bob", None, False, b""),
+        messages.send(2, b"bo", None, False, b""),
+        messages.send(2, b"bobb", None, False, b""),
+        messages.send(2, b"bob", 0, False, b""),
+        messages.send(2, b"bob", None, True, b""),
+    ],
+)
+def test_a_message_that_is_not_alike_is_no_part_of_a_run(other: bytes) -> None:
+    heard = hear_runs(messages.send(1, b"bob", None, False, b"") + other)
+    assert [run[4] for run in heard] == [[b""], [b""]]
+    assert singly(heard) == hear(relay_decoder, messages.send(1, b"bob", None, False, b"") + other)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"a", b"ab"]),
+            st.sampled_from([None, None, 0, 10]),
+            st.booleans(),
+            st.sampled_from([b"", b"x", b"SEND 2 a - - 0\n", b"\n" * 40]),
+            st.sampled_from([1, 1, 1, 1, 1, 2]),
+            st.sampled_from([b"", b"", b"", messages.ack(1), messages.ping(b"t")]),
+        ),
+        max_size=12,
+    ),
+    st.lists(st.integers(0, 400), max_size=3),
+)
+def test_runs_hold_what_comes_one_by_one(rows: list[Any], cuts: list[int]) -> None:
+    stream, seq = b"", 0
+    for to, ttl, receipt, body, step, between in rows:
+        seq += step
+        stream += messages.send(seq, to, ttl, receipt, body) + between
+    points = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    pieces = [stream[a:b] for a, b in pairwise(points)]
+    assert singly(hear_runs(*pieces)) == hear(relay_decoder, stream)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"SEND 3 bob - - 01\nx",
+        b"SEND 3 bob - - +1\nx",
+        b"SEND 3 bob - -  1\nx",
+        b"SEND 03 bob - - 1\nx",
+        b"SEND 3 bob - - 1 \nx",
+        b"SEND 3 bob - - " + b"1" * 20 + b"\n",
+        b"SEND 3 bob - - 101\n",
+        b"NOTHING\n",
+    ],
+)
+def test_what_came_before_a_breach_counts(bad: bytes) -> None:
+    heard = Heard()
+    decoder = relay_decoder(heard, 100, lambda *run: heard.said.append(run))  # type: ignore[arg-type]
+    with pytest.raises(RemoteError):
+        decoder.feed(b"".join(messages.send(n, b"bob", None, False, b"y") for n in (1, 2)) + bad)
+    assert heard.said == [(1, b"bob", None, False, [b"y", b"y"])]
+
+
+def test_a_run_is_not_longer_than_can_be_refused_at_little_cost() -> None:
+    said = b"".join(messages.send(seq, b"b", None, False, b"") for seq in range(1, 301))
+    assert [len(run[4]) for run in hear_runs(said)] == [128, 128, 44]
+
+
+def test_no_number_in_a_run_is_too_long() -> None:
+    first = 10**19 - 1
+    with pytest.raises(RemoteError, match="protocol"):
+        hear_runs(
+            b"".join(messages.send(seq, b"b", None, False, b"") for seq in (first, first + 1))
+        )

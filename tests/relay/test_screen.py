@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securerelay.protocol import sealed
+from securerelay.protocol import messages, sealed
 from securerelay.protocol.sealed import DirectHeader, RoomHeader
 from securerelay.relay.config import Config, Policy, RoomRules
 from securerelay.relay.screen import for_room, only_sealed
@@ -70,6 +70,15 @@ def test_sealed_bodies_pass_and_plain_ones_do_not_whatever_their_lifetime(
     alice.send(2, b"bob", b"plain", ttl=ttl)
     assert bob.bodies() == [body]
     assert alice.of("no") == [(2, b"unsealed")]
+
+
+def test_of_many_that_come_together_only_what_is_not_sealed_is_refused() -> None:
+    alice, bob = between(strict())
+    bodies = [b"plain", DIRECT, DIRECT, b"plain", DIRECT]
+    said = [messages.send(seq, b"bob", None, False, body) for seq, body in enumerate(bodies, 1)]
+    alice.say(*said)
+    assert [message[4] for message in bob.of("msg")] == [2, 3, 5]
+    assert alice.of("no") == [(1, b"unsealed"), (4, b"unsealed")]
 
 
 def test_without_the_policy_everything_is_taken() -> None:
