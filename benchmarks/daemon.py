@@ -31,7 +31,7 @@ listen = ["tcp:{port}:interface=127.0.0.1:backlog=4096"]
 unauthenticated = 65536
 unauthenticated_per_source = 65536
 handshake_cpu_percent = 100
-
+{limits}
 [peer]
 messages_per_second = 10000000
 messages_burst = 10000000
@@ -59,20 +59,29 @@ class Daemon:
     Args:
         key_size: bits of that key.
         prelude: Python that runs in the relay's process before the relay does.
+        limits: further lines for that table of the configuration.
     """
 
-    def __init__(self, key_size: int = 3072, prelude: str = "") -> None:
+    def __init__(self, key_size: int = 3072, prelude: str = "", limits: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="securerelay-benchmark-")
         self.data = Path(self._folder.name) / "data"
         self.port = free_port()
         self.key: rsa.RSAPrivateKey = generate_key(key_size)
         self.relay_id = b""
         self._prelude = prelude
+        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def start(self, pause: float = 0.1) -> None:
+        """Start it, and wait until it serves, looking after each pause (seconds)."""
         configuration = Path(self._folder.name) / "relay.toml"
-        configuration.write_text(CONFIGURATION.format(data=self.data, port=self.port))
+        configuration.write_text(
+            CONFIGURATION.format(data=self.data, port=self.port, limits=self._limits)
+        )
         run = self._prelude + "\nfrom twisted.scripts.twistd import run; run()"
         options = ["-n", "--pidfile=", "securerelay", "--config", str(configuration)]
         self._process = subprocess.Popen(
@@ -85,8 +94,13 @@ class Daemon:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the relay did not start: {self._said()}")
-            time.sleep(0.1)
-        return self
+            time.sleep(pause)
+
+    def kill(self) -> None:
+        """Kill it, so that it can be started again."""
+        assert self._process is not None, "not running"
+        self._process.kill()
+        self._process.wait()
 
     def __exit__(
         self,
@@ -107,8 +121,9 @@ class Daemon:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1):
-                return (self.data / "admin.sock").exists()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self.data / "admin.sock"))
+                return True
         except OSError:
             return False
 
