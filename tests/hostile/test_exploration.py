@@ -13,6 +13,13 @@ import pytest
 from tests.hostile.machine import DRAWN, SYMBOLS, Asked
 
 DEPTH = 3
+LEARNT = tuple(
+    symbol
+    for symbol in SYMBOLS
+    if symbol
+    not in {"overheard", "stranger", "suite", "group", "err", "verb", "empty", "alert", "flipped"}
+)
+"""Leaves out what is refused in the same way as something that is here, to save time."""
 LETS_IN = {
     ("hello", "proof"),
     ("second", "proof"),
@@ -84,14 +91,12 @@ def test_a_machine_learnt_from_outside_is_the_one_that_is_drawn() -> None:
 
     random.seed(1)  # the walks are the same in every run
     system = System()
-    oracle = aalpy.oracles.StatePrefixEqOracle(
-        list(SYMBOLS), system, walks_per_state=20, walk_len=4
-    )
-    learnt = aalpy.run_Lstar(list(SYMBOLS), system, oracle, automaton_type="mealy", print_level=0)
+    oracle = aalpy.oracles.StatePrefixEqOracle(list(LEARNT), system, walks_per_state=20, walk_len=4)
+    learnt = aalpy.run_Lstar(list(LEARNT), system, oracle, automaton_type="mealy", print_level=0)
     # Drawn states that nobody can tell apart from outside are one learnt state.
     pairs = [(learnt.initial_state, "start")]
     for node, state in pairs:
-        for symbol in SYMBOLS:
+        for symbol in LEARNT:
             expected, after = DRAWN[state][symbol]
             assert node.output_fun[symbol] == expected, (state, symbol)
             if (node.transitions[symbol], after) not in pairs:
