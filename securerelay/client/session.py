@@ -332,4 +332,6 @@ class Session:
         code, seq, peer = MISSED.get(event.kind), event.data.get("seq"), event.data.get("peer")
         if code is not None and isinstance(seq, int) and isinstance(peer, str):
             self.outbox.missed(seq, peer, code)
+        if self._sealing is not None:
+            self._sealing.heard(event)
         self.tell(event)

@@ -68,7 +68,7 @@ class Opener:
         vault: keeps what does not open.
         journal: where.
         notices: tells the user.
-        plain: peers whose messages need not be sealed.
+        plain: peers and rooms whose messages need not be sealed.
 
     Attributes:
         suites: how to open, by the suite in the header.
@@ -143,8 +143,7 @@ class Opener:
     async def _take_plain(self, came: Came) -> None:
         n, sender, to, stream, seq, time, body = came
         name = sender.decode()
-        # Rooms without a signed list carry what is not sealed.
-        if name not in self._plain and not to.startswith(b"@"):
+        if name not in self._plain and to.decode() not in self._plain:
             self._notices.show(UNSEALED, name)
             self.inbox.drop(n)
             return

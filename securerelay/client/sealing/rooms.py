@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, succeed
 
-from securerelay.client.calls import Event
 from securerelay.client.journal import Journal
 from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.notices import Notices
@@ -132,16 +131,6 @@ class Rooms:
     def doubt(self, to: str, code: str) -> None:
         """The relay says that the members have changed."""
         self._lists.doubt(to)
-
-    def heard(self, event: Event) -> None:
-        """Take an event: a room's list may be another one now."""
-        name, listed = event.data.get("room"), event.data.get("listed")
-        if event.kind == "room" and isinstance(name, str):
-            held = self._lists.newest(name)
-            if held is not None and listed != held.version:
-                self._lists.doubt(name)
-        elif event.kind == "connected":
-            self._lists.doubt()
 
     # -- keys
 

@@ -27,6 +27,7 @@ from securerelay.client.sealing.contacts import NO_KEYS, Recipient
 from securerelay.client.sealing.held import Held
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
+from securerelay.client.sealing.roomlists import UNLISTED
 from securerelay.client.sealing.vault import Vault
 from securerelay.errors import ConnectError, Refused, RemoteError, SecureRelayError, TimedOut
 from securerelay.sealing.numbers import Course
@@ -37,6 +38,8 @@ RETRY = 60.0
 """Seconds after which the keys of those with held messages are asked for again."""
 NEWCOMER = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds after which keys are asked for again that somebody who has just joined may publish."""
+FINAL = frozenset({"unknown", "not-permitted", UNLISTED})
+"""Codes of recipients for whom nothing waits: no such one, or a room that is not for us."""
 STAYS = "the message stays in the outbox"
 
 
@@ -89,7 +92,7 @@ class SealingPen(Pen):
         self._courses.clear()
 
     def recall(self, refused: dict[str, list[int]]) -> None:
-        """Learn which indices an earlier program was refused, by recipient."""
+        """See :class:`Pen`."""
         for to, indices in refused.items():
             self._courses[to.encode()] = Course(0, tuple(sorted(indices)))
 
@@ -420,7 +423,7 @@ class Sealer:
     async def _not_ready(self, to: str, error: RemoteError) -> None:
         """A recipient cannot be sealed for: keep what is for it, and say why."""
         await self._leave(to, error)
-        if error.code == "unknown":
+        if error.code in FINAL:
             for entry in await self.held.refuse(to, error.code):
                 self._give_up(entry, _refusal(error, to))
             return

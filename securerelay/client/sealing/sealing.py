@@ -21,6 +21,7 @@ from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import Call, OwnKeys
+from securerelay.client.sealing.roomsealing import RoomSealing
 from securerelay.client.sealing.sealer import Sealer, SealingPen
 from securerelay.client.sealing.vault import Vault
 from securerelay.client.state import State
@@ -28,6 +29,8 @@ from securerelay.identity.profile import Profile
 from securerelay.sealing import prekeys
 
 DEFAULT_TYPE = "application/octet-stream"
+BROADCAST = "@everyone"
+"""The relay's own room of all its peers, which is never sealed: nobody lists its members."""
 
 
 class Sealing:
@@ -37,7 +40,7 @@ class Sealing:
         profile: enrolled; its key has been had.
         journal: the profile's.
         clock: the reactor.
-        plain: peers whose messages need not be sealed.
+        plain: peers and rooms whose messages need not be sealed; those to rooms are not then.
 
     Attributes:
         vault: what is kept.
@@ -46,6 +49,7 @@ class Sealing:
         contacts: those of others.
         sealer: the way out.
         opener: the way in.
+        rooms: what belongs to rooms in all of this.
         notices: tells the user.
     """
 
@@ -77,9 +81,15 @@ class Sealing:
             *(self.own, self.contacts, self.vault, journal, self.notices, clock),
             lambda entry, code: self._refused(entry, code),
         )
+        self._plain = frozenset((*plain, BROADCAST))
         self.opener = Opener(
-            self.own, self.contacts, self.vault, journal, self.notices, plain=plain
+            self.own, self.contacts, self.vault, journal, self.notices, plain=self._plain
         )
+        self.rooms = RoomSealing(
+            *(self.own, self.contacts, self.vault, journal, self.call, self.tell),
+            *(self.notices, self.opener, clock),
+        )
+        self.sealer.rooms = self.rooms.out
 
     # -- what it is joined to
 
@@ -119,7 +129,7 @@ class Sealing:
 
     def letter(self, to: str, content_type: str | None) -> Letter | None:
         """Return what a new message to somebody has besides its body; None if it is not sealed."""
-        if not self.sealer.seals(to):
+        if not self.sealer.seals(to) or (to.startswith("@") and to in self._plain):
             return None
         return Letter(content_type or DEFAULT_TYPE, self.journal.now())
 
@@ -133,11 +143,17 @@ class Sealing:
 
     def connected(self) -> None:
         """A connection began."""
+        self.rooms.connected()
         self._renew_soon()
+
+    def heard(self, event: Event) -> None:
+        """Take an event of the relay's."""
+        self.rooms.heard(event)
 
     def fail(self, error: Exception) -> None:
         """There will be no connection any more."""
         self.sealer.fail(error)
+        self.rooms.close()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
@@ -177,6 +193,7 @@ class Sealing:
         if self.opener.inbox.acked >= last and not self.journal.closed:
             self._listened = None
             Deferred.fromCoroutine(self.own.drained(at)).addErrback(self._failed)
+            self.rooms.drained(at)
 
     # -- what others left
 

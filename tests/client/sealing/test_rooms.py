@@ -187,7 +187,7 @@ class TestChange:
     ):
         alice, bob, carol = team
         bob.say("@team", "before")
-        bob.rooms.heard = lambda event: None  # the news of the change is on its way
+        bob.parts.heard = lambda event: None  # the news of the change is on its way
         town.after(alice.owner.remove("@team", ["carol"]))
         bob.say("@team", "after")
         headers = [read_header(body) for body in bob.bodies]

@@ -22,20 +22,14 @@ from securerelay.client.sealing.contacts import Contacts, Recipient
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import OwnKeys
-from securerelay.client.sealing.roomkeys import RoomKeys
-from securerelay.client.sealing.roomlists import Lists
-from securerelay.client.sealing.roomowner import JOIN, Ownership
 from securerelay.client.sealing.rooms import Rooms
-from securerelay.client.sealing.roomvault import RoomVault
+from securerelay.client.sealing.roomsealing import RoomSealing
 from securerelay.client.sealing.vault import Vault
 from securerelay.errors import Refused
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
-from securerelay.protocol import sealed
 from securerelay.relay.config import Config
-from securerelay.sealing import roomkey
 from securerelay.sealing.plaintext import Content
-from securerelay.sealing.resend import KeyRequest
 from tests.keys import NOW, authority, rsa_key
 from tests.relay.world import World, done
 
@@ -143,7 +137,7 @@ class Member:
         clock = world.clock
         self.journal = journal = Journal(profile.path, InlineLane(), clock, town.now)
         vault = Vault(profile.relay_id, profile.sealing_keys().data_key)
-        self.vault, self.room_vault = vault, RoomVault(vault)
+        self.vault = vault
         self.events: list[Event] = []
         self.notices = Notices(vault, journal, self.events.append)
         self.own = OwnKeys(profile, vault, journal, self.call, self.notices)
@@ -152,22 +146,13 @@ class Member:
         )
         self.opener = Opener(self.own, self.contacts, vault, journal, self.notices)
         self.inbox = self.opener.inbox = Inbox(journal=journal, opener=self.opener)
-        self.lists = Lists(self.contacts, self.room_vault, journal, self.call, self.notices)
-        self.keys = RoomKeys(
-            *(self.own, self.contacts, self.lists, self.room_vault, journal, self.tell),
-            *(self.notices, self.opener, clock),
+        self.parts = parts = RoomSealing(
+            *(self.own, self.contacts, vault, journal, self.call, self.tell, self.notices),
+            *(self.opener, clock),
         )
-        self.rooms = Rooms(
-            *(self.own, self.contacts, self.lists, self.room_vault, journal, self.tell),
-            self.notices,
+        self.lists, self.keys, self.rooms, self.owner = (
+            *(parts.lists, parts.keys, parts.out, parts.owner),
         )
-        self.owner = Ownership(
-            self.own, self.contacts, self.lists, journal, self.call, self.notices
-        )
-        self.opener.suites[sealed.ROOM] = self.keys.open
-        self.opener.control[roomkey.CONTENT_TYPE] = self.keys.take
-        self.opener.control[KeyRequest.CONTENT_TYPE] = self.keys.answer
-        self.opener.control[JOIN] = self.owner.asked
         self.told: list[tuple[str, str]] = []
         self.shown: list[Message] = []
         self.bodies: list[bytes] = []
@@ -255,7 +240,7 @@ class Member:
             result.raiseException()
 
     def hear(self, kind: bytes, body: bytes) -> None:
-        self.rooms.heard(Event(kind.decode(), read_json(body)))
+        self.parts.heard(Event(kind.decode(), read_json(body)))
 
     # -- what its user sees
 
