@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output
 from securerelay.cli.profiles import Access, access_options
+from securerelay.errors import ConnectError
 
 if TYPE_CHECKING:
     from securerelay.client import Client
@@ -22,34 +24,69 @@ def command(common: Common, access: Access, watch: bool) -> None:
     """List the peers, and whether they are connected, or even listening."""
 
     async def work(reactor: Any, client: Client) -> None:
-        await show(client, common.out)
+        board = Board(common.out)
         if watch:
-            await follow(client, common.out)
+            await follow(client, board, common.out)
+        else:
+            await show(client, board)
 
     access.run(work, durable=False)
 
 
-async def show(client: Client, out: Output) -> None:
-    """Write a line for each peer; a long list comes in parts."""
+class Board:
+    """Who is here as far as was told; tells what is new.
+
+    Args:
+        out: where to.
+    """
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._told: dict[str, tuple[bool, bool]] = {}
+
+    def tell(self, peer: dict[str, Any]) -> None:
+        """Write a line for a peer, unless it would say nothing new."""
+        name, online, listening = peer["peer"], peer["online"], peer["listening"]
+        if self._told.get(name) == (online, listening):
+            return
+        self._told[name] = online, listening
+        state = ("listening" if listening else "connected") if online else "away"
+        record = {"name": name, "online": online, "listening": listening}
+        self._out.say(record, "{name:<32}  {state}", state=state)
+
+    def keep(self, names: set[str]) -> None:
+        """Say of all but these that they are away."""
+        for name in self._told.keys() - names:
+            self.tell({"peer": name, "online": False, "listening": False})
+
+
+async def show(client: Client, board: Board) -> None:
+    """Tell of each peer; a long list comes in parts."""
+    names: set[str] = set()
     after = ""
     while True:
         answer = await client.call("peer.list", {"after": after})
         for peer in answer["peers"]:
-            _say(out, peer)
+            board.tell(peer)
             after = peer["peer"]
+            names.add(after)
         if not answer["more"]:
-            return
+            break
+    board.keep(names)
 
 
-async def follow(client: Client, out: Output) -> None:
-    """Write a line whenever a peer comes or goes; for ever."""
-    async for event in await client.watch():
+async def follow(client: Client, board: Board, out: Output) -> None:
+    """Tell of each peer, and whenever one comes or goes, for ever.
+
+    Nobody tells what happens while there is no connection, so afterwards it is looked up.
+    """
+    events = await client.watch()
+    await show(client, board)
+    async for event in events:
         if event.kind == "presence":
-            _say(out, event.data)
-
-
-def _say(out: Output, peer: dict[str, Any]) -> None:
-    here = "listening" if peer["listening"] else "connected"
-    state = here if peer["online"] else "away"
-    record = {"name": peer["peer"], "online": peer["online"], "listening": peer["listening"]}
-    out.say(record, "{name:<32}  {state}", state=state)
+            board.tell(event.data)
+        elif event.kind == "disconnected":
+            out.note("the connection is lost; what changes meanwhile is told when it is back")
+        elif event.kind == "connected":
+            with contextlib.suppress(ConnectError):  # that is an event again
+                await show(client, board)
