@@ -112,6 +112,22 @@ _STATUS = {
     "unchecked": UNTRUSTED,
 }
 
+_NEXT = {
+    "key-changed": "ask whether that is right, not through the relay, and compare the new key: "
+    "securerelay verify",
+    "peer-away": "it goes when new keys come",
+    "bundle-bad": "if that stays so, tell the administrator",
+    "bundle-withheld": "if that stays so, tell the administrator",
+    "bundle-conflict": "tell the administrator",
+    "bundle-rollback": "if that stays so, tell the administrator",
+    "list-bad": "tell the room's owner",
+    "list-rollback": "if that stays so, tell the room's owner",
+    "room-conflict": "tell the room's owner",
+    "room-changed-hands": "ask somebody in it, and then: securerelay room forget",
+    "unlisted": "its owner makes a sealed one with securerelay room create, or say --plain",
+}
+"""What to do about keys or lists that nothing is sealed with."""
+
 _LOCAL = (
     (errors.BadName, "bad-name"),
     (errors.WrongPassphrase, "wrong-passphrase"),
@@ -189,9 +205,13 @@ def sentence_of(error: BaseException) -> str:
         detail = printable(error.detail, 300)
         if isinstance(error, (errors.AuthenticationFailed, errors.CertificateError)) and detail:
             return detail  # what exactly was wrong, found on this side
+        if error.code in _NEXT and detail:
+            return f"{detail}; {_NEXT[error.code]}"
         if error.code in _SENTENCES:
             return _SENTENCES[error.code]
         return f"the relay refused: {printable(error.code)}" + (f" ({detail})" if detail else "")
+    if isinstance(error, Failure) and error.code in _NEXT:
+        return f"{printable(str(error))}; {_NEXT[error.code]}"
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
         return printable(f"{error.filename}: {reason}" if error.filename else reason)

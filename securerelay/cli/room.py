@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,9 +16,12 @@ from securerelay.errors import Refused
 
 if TYPE_CHECKING:
     from securerelay.client import Client
+    from securerelay.client.sealing.roomsealing import RoomSealing
 
 JOIN = click.Choice(["invitation", "open"])
 POST = click.Choice(["members", "owner"])
+ASKS = "application/vnd.securerelay.join"
+"""The content type of a message that asks an owner."""
 
 
 @click.group()
@@ -59,21 +62,63 @@ async def ask(client: Client, method: str, **parameters: Any) -> dict[str, Any]:
         Failure: what the relay refused, in its own words.
     """
     given = {key: value for key, value in parameters.items() if value is not None}
+    return await told(client.call(f"room.{method}", given))
+
+
+async def told(answer: Awaitable[dict[str, Any]], room: str = "") -> dict[str, Any]:
+    """Wait for an answer about a room.
+
+    Args:
+        answer: to wait for.
+        room: what it is about.
+
+    Raises:
+        Failure: what was refused, in the words that came with it.
+    """
+    from securerelay.sealing.verdicts import Rejected
+
     try:
-        return await client.call(f"room.{method}", given)
+        return await answer
+    except Rejected as rejected:
+        raise Failure(rejected.code, rejected.verdict.words(room=room, peer=room)) from None
     except Refused as refusal:
         if not refusal.detail:
             raise
         raise Failure(refusal.code, refusal.detail[:300]) from None
 
 
+async def listed(client: Client, room: str, version: int | None) -> bool:
+    """Tell whether the members of a room are a list that its owner signed.
+
+    Args:
+        client: connected.
+        room: its name.
+        version: which the room must have; None for any.
+
+    Raises:
+        Failure: ``room-changed`` if it has another.
+    """
+    present = await ask(client, "members", room=room, limit=1)
+    if present["listed"] and version not in (None, present["version"]):
+        raise Failure("room-changed", f"{room} has version {present['version']} by now")
+    return bool(present["listed"])
+
+
 def say(out: Output, room: dict[str, Any]) -> None:
     """Write one line about a room."""
-    keys = ("room", "owner", "version", "join", "post", "count")
+    keys = ("room", "owner", "version", "join", "post", "count", "listed")
     out.say(
         {key: room[key] for key in keys},
-        "{room}: {count} members, owner {owner}, join: {join}, post: {post}, version {version}",
+        "{room}: {count} members, owner {owner}, join: {join}, post: {post}, version {version}, "
+        "{seal}",
+        seal=f"sealed for list {room['listed']}" if room["listed"] else "plain",
     )
+
+
+def rooms_of(client: Client) -> RoomSealing:
+    """Return what a client knows of rooms whose members are signed."""
+    assert client.sealing is not None, "commands keep a profile"
+    return client.sealing.rooms
 
 
 def _run(common: Common, access: Access, method: str, **parameters: Any) -> None:
@@ -88,21 +133,37 @@ def _run(common: Common, access: Access, method: str, **parameters: Any) -> None
 @peers_argument(required=False)
 @click.option("--join", type=JOIN, default="invitation", show_default=True, help="Who may join.")
 @click.option("--post", type=POST, default="members", show_default=True, help="Who may post.")
+@click.option(
+    "--plain", is_flag=True, help="For services that do not seal: the relay reads what is sent."
+)
 @access_options
 @click.pass_obj
 def create(
-    common: Common, access: Access, room: str, peer: tuple[str, ...], join: str, post: str
+    common: Common,
+    access: Access,
+    room: str,
+    peer: tuple[str, ...],
+    join: str,
+    post: str,
+    plain: bool,
 ) -> None:
     """Make the room ROOM (with or without its @), yours, with each PEER in it.
 
-    With --join open every peer may join; else you add members. With --post owner nobody but you may
-    send to it.
+    You sign the list of its members, and what is sent there is sealed for them: the relay can
+    neither read it nor add somebody. With --join open every peer finds the room and may ask to be
+    in it; you are told, and add it or not. With --post owner nobody but you may send to it.
+
+    A room made with --plain has no signed list: the relay keeps its members, with --join open peers
+    join by themselves, and only clients that name the room as plain send to it.
     """
 
     async def work(reactor: Any, client: Client) -> None:
-        made = await ask(client, "create", room=room, join=join, post=post)
-        if peer:
-            made = await ask(client, "add", room=room, peers=list(peer))
+        if plain:
+            made = await ask(client, "create", room=room, join=join, post=post)
+            if peer:
+                made = await ask(client, "add", room=room, peers=list(peer))
+        else:
+            made = await told(rooms_of(client).owner.create(room, peer, join, post), room)
         say(common.out, made)
 
     access.run(work)
@@ -117,8 +178,20 @@ def create(
 def add(
     common: Common, access: Access, room: str, peer: tuple[str, ...], version: int | None
 ) -> None:
-    """Make each PEER a member of your room: all of them, or none."""
-    _run(common, access, "add", room=room, peers=list(peer), version=version)
+    """Make each PEER a member of your room: all of them, or none.
+
+    In a sealed room you sign them as new members with the keys that you know of them; they open
+    what is sent from then on, and nothing earlier. Naming a member again signs the keys that you
+    know of it now.
+    """
+
+    async def work(reactor: Any, client: Client) -> None:
+        if await listed(client, room, version):
+            say(common.out, await told(rooms_of(client).owner.add(room, peer), room))
+        else:
+            say(common.out, await ask(client, "add", room=room, peers=list(peer), version=version))
+
+    access.run(work)
 
 
 @command.command(cls=Verb)
@@ -131,7 +204,15 @@ def remove(
     common: Common, access: Access, room: str, peer: tuple[str, ...], version: int | None
 ) -> None:
     """Make each PEER a member of your room no more; what was sent before stays theirs."""
-    _run(common, access, "remove", room=room, peers=list(peer), version=version)
+
+    async def work(reactor: Any, client: Client) -> None:
+        if await listed(client, room, version):
+            say(common.out, await told(rooms_of(client).owner.remove(room, peer), room))
+        else:
+            peers = list(peer)
+            say(common.out, await ask(client, "remove", room=room, peers=peers, version=version))
+
+    access.run(work)
 
 
 @command.command(cls=Verb)
@@ -177,8 +258,23 @@ def give(common: Common, room: str, peer: str) -> None:
 @access_options
 @click.pass_obj
 def join(common: Common, access: Access, room: str) -> None:
-    """Become a member of a room that is open."""
-    _run(common, access, "join", room=room)
+    """Become a member of a room that is open, or ask its owner if the members are signed."""
+
+    async def work(reactor: Any, client: Client) -> None:
+        try:
+            say(common.out, await ask(client, "join", room=room))
+        except Failure as failure:
+            if failure.code != "signed":
+                raise
+            present = await ask(client, "members", room=room, limit=1)
+            owner = str(present["owner"])
+            await client.send(owner, room.encode(), content_type=ASKS)
+            common.out.say(
+                {"room": room, "owner": owner, "asked": True},
+                "{owner} has been asked to let you into {room}",
+            )
+
+    access.run(work)
 
 
 @command.command(cls=Verb)
@@ -186,7 +282,11 @@ def join(common: Common, access: Access, room: str) -> None:
 @access_options
 @click.pass_obj
 def leave(common: Common, access: Access, room: str) -> None:
-    """Be a member no more; what was sent before still comes."""
+    """Be a member no more; what was sent before still comes.
+
+    The members of a sealed room go on sealing for you until its owner signs the next list, but the
+    relay brings you nothing of it.
+    """
     _run(common, access, "leave", room=room)
 
 
@@ -200,9 +300,30 @@ def delete(common: Common, access: Access, room: str, version: int | None) -> No
 
     async def work(reactor: Any, client: Client) -> None:
         await ask(client, "delete", room=room, version=version)
+        await rooms_of(client).lists.forget(room)
         common.out.say({"room": room, "deleted": True}, "{room} is deleted")
 
     access.run(work)
+
+
+@command.command(cls=Verb)
+@room_argument
+@access_options
+@click.pass_obj
+def forget(common: Common, access: Access, room: str) -> None:
+    """Forget who owns ROOM and is in it, because it was deleted and made anew.
+
+    Whose room it was is remembered, so that nobody can put another one in its place: "the owner of
+    @team changed". Ask somebody you trust before you forget it; then the relay's next list is taken
+    as if the room were seen for the first time.
+    """
+
+    async def work(reactor: Any, client: Client) -> None:
+        if not await rooms_of(client).lists.forget(room):
+            raise Failure("unknown", f"nothing is known of {room}")
+        common.out.say({"room": room, "forgotten": True}, "{room} is forgotten")
+
+    access.run(work, connected=False)
 
 
 @command.command("list", cls=Verb)
@@ -249,7 +370,7 @@ async def show_rooms(client: Client, out: Output) -> None:
     while True:
         answer = await ask(client, "list", after=after)
         for room in answer["rooms"]:
-            keys = ("room", "owner", "version", "join", "post", "count", "member")
+            keys = ("room", "owner", "version", "join", "post", "count", "listed", "member")
             out.say(
                 {key: room[key] for key in keys},
                 "{room:<33}  {count:>4}  {what}",

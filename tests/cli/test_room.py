@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from securerelay.cli.listen import receive
 from securerelay.cli.messages import say_message, tell_missed
 from securerelay.client import Message
 from securerelay.client.calls import Event, Events
-from securerelay.errors import Refused
+from securerelay.errors import Refused, RemoteError
+from securerelay.sealing.verdicts import Rejected, Verdict
 from tests.cli.conftest import FakeRelay, Run
 from tests.cli.people import Office, Peer, Record
 
@@ -24,7 +26,26 @@ TEAM = {
     "join": "invitation",
     "post": "members",
     "count": 2,
+    "listed": 0,
 }
+SEALED = {**TEAM, "listed": 4}
+LOOK = ("members", {"limit": 1})
+
+
+class Signing:
+    """Changes rooms whose members are signed."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def create(self, room: str, *said: Any) -> Deferred[dict[str, Any]]:
+        return self.asked.call("create", {"room": room, "said": said})
+
+    def add(self, room: str, peers: tuple[str, ...]) -> Deferred[dict[str, Any]]:
+        return self.asked.call("add", {"room": room, "peers": peers})
+
+    def remove(self, room: str, peers: tuple[str, ...]) -> Deferred[dict[str, Any]]:
+        return self.asked.call("remove", {"room": room, "peers": peers})
 
 
 class Asked:
@@ -32,19 +53,31 @@ class Asked:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.answers: list[dict[str, Any] | Refused] = []
+        self.answers: list[dict[str, Any] | RemoteError] = []
+        self.sent: list[tuple[str, bytes, str]] = []
+        self.sealing = SimpleNamespace(rooms=SimpleNamespace(owner=Signing(self), lists=self))
+        self.known = {"@team"}
+
+    async def forget(self, room: str) -> bool:
+        known = room in self.known
+        self.known.discard(room)
+        return known
+
+    def send(self, to: str, body: bytes, *, content_type: str) -> Deferred[None]:
+        self.sent.append((to, body, content_type))
+        return succeed(None)
 
     def call(self, method: str, parameters: dict[str, Any]) -> Deferred[dict[str, Any]]:
         self.calls.append((method, parameters))
         answer = self.answers.pop(0) if self.answers else TEAM
-        return fail(answer) if isinstance(answer, Refused) else succeed(answer)
+        return fail(answer) if isinstance(answer, RemoteError) else succeed(answer)
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Asked:
     asked = Asked()
 
-    def connected(access: object, work: Callable[..., Any], timeout: float = 0) -> None:
+    def connected(access: object, work: Callable[..., Any], **options: Any) -> None:
         answers: list[Any] = []
         Deferred.fromCoroutine(work(None, asked)).addBoth(answers.append)
         if answers[0] is not None:
@@ -57,15 +90,15 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Asked:
 @pytest.mark.parametrize(
     ("words", "calls"),
     [
-        (("create", "@team"), [("create", {"join": "invitation", "post": "members"})]),
+        (("create", "@team", "--plain"), [("create", {"join": "invitation", "post": "members"})]),
         (
-            ("create", "team", "bob", "--join", "open", "--post", "owner"),
+            ("create", "team", "bob", "--join", "open", "--post", "owner", "--plain"),
             [("create", {"join": "open", "post": "owner"}), ("add", {"peers": ["bob"]})],
         ),
-        (("add", "@team", "bob", "carol"), [("add", {"peers": ["bob", "carol"]})]),
+        (("add", "@team", "bob", "carol"), [LOOK, ("add", {"peers": ["bob", "carol"]})]),
         (
             ("remove", "@team", "bob", "--if-version", "3"),
-            [("remove", {"peers": ["bob"], "version": 3})],
+            [LOOK, ("remove", {"peers": ["bob"], "version": 3})],
         ),
         (("change", "@team", "--owner", "bob"), [("change", {"owner": "bob"})]),
         (("change", "@team", "--join", "open"), [("change", {"join": "open"})]),
@@ -87,7 +120,64 @@ def test_each_command_asks_its_method_and_says_how_the_room_is(
 
 def test_people_read_a_line(run: Run, client: Asked):
     assert run("room", "show", "team").out == (
-        "@team: 2 members, owner alice, join: invitation, post: members, version 3\n"
+        "@team: 2 members, owner alice, join: invitation, post: members, version 3, plain\n"
+    )
+    client.answers = [SEALED]
+    assert run("room", "show", "team").out.endswith("version 3, sealed for list 4\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (
+            ("create", "team", "bob", "--post", "owner"),
+            ("create", {"room": "@team", "said": (("bob",), "invitation", "owner")}),
+        ),
+        (("add", "team", "bob"), ("add", {"room": "@team", "peers": ("bob",)})),
+        (
+            ("remove", "team", "bob", "--if-version", "3"),
+            ("remove", {"room": "@team", "peers": ("bob",)}),
+        ),
+    ],
+    ids=["create", "add", "remove"],
+)
+def test_the_members_of_a_room_are_signed_unless_it_is_plain(
+    run: Run, client: Asked, words: tuple[str, ...], call: tuple[str, dict[str, Any]]
+):
+    client.answers = [SEALED] * 2
+    ran = run("room", *words, "--json")
+    assert (ran.status, ran.records) == (0, [SEALED])
+    assert client.calls[-1] == call
+
+
+def test_a_sealed_room_of_another_version_is_left_as_it_is(run: Run, client: Asked):
+    client.answers = [SEALED]
+    ran = run("room", "add", "team", "bob", "--if-version", "2", "--json")
+    assert (ran.status, ran.error["error"]) == (1, "room-changed")
+    assert len(client.calls) == 1
+
+
+def test_the_owner_of_a_sealed_room_is_asked_to_let_one_in(run: Run, client: Asked):
+    client.answers = [Refused("signed", "the owner signs"), SEALED]
+    assert run("room", "join", "team").out == "alice has been asked to let you into @team\n"
+    assert client.sent == [("alice", b"@team", "application/vnd.securerelay.join")]
+    client.answers = [Refused("unknown", "there is no room")]
+    assert run("room", "join", "team").status == 5
+    assert len(client.sent) == 1
+
+
+def test_what_is_known_of_a_room_can_be_forgotten(run: Run, client: Asked):
+    assert run("room", "forget", "team", "--json").records == [{"room": "@team", "forgotten": True}]
+    assert run("room", "forget", "team").status == 5
+
+
+def test_a_list_that_may_not_be_used_is_told_with_what_to_do(run: Run, client: Asked):
+    client.answers = [SEALED, Rejected(Verdict.LIST_ROLLBACK, "version 1 after 2")]
+    ran = run("room", "add", "team", "bob")
+    assert ran.status == 9
+    assert ran.err == (
+        "securerelay: the relay serves an old list of members of @team; "
+        "if that stays so, tell the room's owner\n"
     )
 
 

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Collection
 
 from twisted.internet.defer import FirstError, gatherResults
+from twisted.python.failure import Failure
 
 from securerelay.client.journal import Journal
 from securerelay.client.sealing.contacts import Contacts
@@ -25,6 +26,7 @@ from securerelay.sealing import roomlist
 from securerelay.sealing.envelope import Opened
 from securerelay.sealing.fingerprint import Identity
 from securerelay.sealing.roomlist import RoomList
+from securerelay.sealing.verdicts import Rejected
 
 JOIN = "application/vnd.securerelay.join"
 """Asks the owner of a room to be put on its list; the body is the room's name."""
@@ -81,8 +83,8 @@ class Ownership:
             What the relay says of it.
 
         Raises:
-            Rejected: a peer's keys may not be used as they are.
-            Refused: ``unknown``, ``name-taken``, ``too-many``, ...
+            Refused: ``unknown``, ``name-taken``, ``too-many``, ...; a verdict's name if a peer's
+                keys may not be used as they are.
         """
         members = await self._fingerprints(peers)
         rules = {key: value for key, value in (("join", join), ("post", post)) if value}
@@ -102,8 +104,9 @@ class Ownership:
         """Make peers members; who is one already is listed with the key that we know now.
 
         Raises:
-            Rejected: a peer's keys, or the present list, may not be used.
-            Refused: ``unknown``, ``not-permitted``, ``unlisted`` for a room without a list, ...
+            Rejected: the present list may not be used.
+            Refused: ``unknown``, ``not-permitted``, ``unlisted`` for a room without a list, ...; a
+                verdict's name if a peer's keys may not be used as they are.
         """
         added = await self._fingerprints(peers)
         return await self._change(name, lambda members: members.update(added))
@@ -178,7 +181,7 @@ class Ownership:
     async def _fingerprints(self, peers: Collection[str]) -> dict[str, bytes]:
         """Return whom peers' names mean, after a look at their present keys."""
         names = [name for name in peers if name != self._me.name]
-        asking = [self._contacts.want(name) for name in names]
+        asking = [self._contacts.want(name).addErrback(_said_of, name) for name in names]
         try:
             found = await gatherResults(asking, consumeErrors=True)
         except FirstError as first:
@@ -201,3 +204,11 @@ class Ownership:
             one = await self._lists.load(name.decode("ascii"))
             if one is not None and one.owner == self._me.fp:
                 self._notices.show(ASKS_TO_JOIN, opened.sender.name, room=one.name)
+
+
+def _said_of(failure: Failure, name: str) -> Failure:
+    """Say of whom something was refused."""
+    if isinstance(failure.value, Rejected):
+        words = failure.value.verdict.words(peer=name, since="more than 30 days ago")
+        raise Refused(failure.value.code, words)
+    return failure
