@@ -117,6 +117,13 @@ def test_a_message_sent_while_the_relay_is_away_arrives_when_it_is_back(place: P
     assert states_of(alice) == ["accepted"] * 5
 
 
+def test_what_was_accepted_arrives_although_the_relay_was_killed_since(place: Place):
+    assert place.alice.must("send", "bob", "kept").out == "accepted by the relay\n"
+    place.kill()
+    place.start()
+    assert texts(place.bob, 1) == ["kept"]
+
+
 def test_a_program_that_runs_all_the_time_sends_what_others_queue(place: Place):
     with place.alice.running("listen", "--json"):
         place.alice.must("send", "bob", "soon", "--queue")
