@@ -98,6 +98,16 @@ class Output:
         """Write a remark to standard error; programs that asked for JSON get it as an object."""
         self._write(sys.stderr, json.dumps({"note": text}) if self.json else printable(text))
 
+    def remark(self, record: Mapping[str, object], text: str) -> None:
+        """Write what happened meanwhile to standard error.
+
+        Args:
+            record: what programs get.
+            text: what people get; it is escaped here.
+        """
+        line = json.dumps(record, separators=(",", ":")) if self.json else printable(text)
+        self._write(sys.stderr, line)
+
     def fail(self, code: str, message: str) -> None:
         """Write an error to standard error.
 

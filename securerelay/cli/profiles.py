@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from securerelay import names
 from securerelay.cli import passphrases
 from securerelay.cli.options import Common
 from securerelay.identity import profiles
@@ -31,14 +32,20 @@ class Access:
         common: says which.
         passphrase_file: holds the passphrase of its key, if it has one and the file is given.
         groups: key exchanges to permit, best first; None for the library's choice.
+        plain: peers and rooms with whom messages are not sealed.
     """
 
     def __init__(
-        self, common: Common, passphrase_file: Path | None, groups: tuple[str, ...] | None
+        self,
+        common: Common,
+        passphrase_file: Path | None,
+        groups: tuple[str, ...] | None,
+        plain: tuple[str, ...] = (),
     ) -> None:
         self._common = common
         self._file = passphrase_file
         self._groups = groups
+        self._plain = plain
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -109,6 +116,7 @@ class Access:
             AuthenticationFailed: if the relay is another one, or does not accept us.
         """
         profile, passphrase = self.profile, self.passphrase
+        from securerelay.cli.messages import tell_notices
         from securerelay.cli.run import run
         from securerelay.client import connect, service
         from securerelay.crypto.groups import DEFAULT_GROUPS
@@ -120,13 +128,17 @@ class Access:
                 "reactor": reactor,
                 "durable": durable,
             }
+            if self._plain:
+                options["plain"] = self._plain
             if connected:
                 client = await connect(profile, timeout=timeout, **options)
             else:
                 client = service(profile, **options)
+            notices = tell_notices(client, self._common.out)
             try:
                 return await work(reactor, client)
             finally:
+                notices.cancel()
                 await client.close()
 
         return run(working)
@@ -156,6 +168,23 @@ groups_option = click.option(
 )
 
 
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    given = value.split(",") if value else []
+    return tuple(
+        names.check_room(name) if name.startswith("@") else names.check_peer(name) for name in given
+    )
+
+
+plain_option = click.option(
+    "--plain-with",
+    "plain_with",
+    callback=_names,
+    envvar="SECURERELAY_PLAIN_WITH",
+    metavar="NAME,...",
+    help="Peers and rooms, such as services, with whom messages are not sealed.",
+)
+
+
 def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb the argument ``access``, and the options that go with it."""
 
@@ -165,9 +194,10 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         *arguments: Any,
         passphrase_file: Path | None,
         groups: tuple[str, ...] | None,
+        plain_with: tuple[str, ...],
         **options: Any,
     ) -> Any:
-        access = Access(context.ensure_object(Common), passphrase_file, groups)
+        access = Access(context.ensure_object(Common), passphrase_file, groups, plain_with)
         return context.invoke(function, *arguments, access=access, **options)
 
     functools.update_wrapper(with_access, function)
@@ -178,4 +208,4 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="Holds the passphrase of the key, if it has one.",
     )
-    return option(groups_option(click.pass_context(with_access)))
+    return option(groups_option(plain_option(click.pass_context(with_access))))

@@ -31,8 +31,11 @@ VARIABLE = "SECURERELAY_CLIENT_CONFIG"
 """Names another file than :data:`SYSTEM`."""
 FILE_NAME = "client.toml"
 
-_TOP = {"json": bool, "profile": str, "data": str, "groups": str, "passphrase_file": str}
-_OF_MANY_VERBS = ("groups", "passphrase_file")
+_TOP = {
+    **{"json": bool, "profile": str, "data": str},
+    **{"groups": str, "passphrase_file": str, "plain_with": str},
+}
+_OF_MANY_VERBS = ("groups", "passphrase_file", "plain_with")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     from securerelay.cli.entry import VERBS
 
     for key, value in values.items():
-        if key in VERBS:
+        if key in VERBS and key not in _TOP:
             if not isinstance(value, dict):
                 raise ConfigError(f"{path}: {key} is a verb, so it must be a table: [{key}]")
         elif key not in _TOP:
@@ -118,6 +121,8 @@ def _profile_folder(profile: str | None) -> Path | None:
 def _table(context: click.Context, path: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Pick and check what is for one verb: the table ``[send]``, or ``[keys.generate]``."""
     names = context.command_path.split()[1:]
+    if names[0] in _TOP:
+        return {}  # ``profile`` says who to be, so it cannot be a verb's table
     of_many = {key: values[key] for key in _OF_MANY_VERBS if key in values}
     for name in names:
         values = values.get(name, {})

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from securerelay.cli.output import Output
-from securerelay.client import Messages, Sent
+from securerelay.client import Message, Messages, Sent
 from securerelay.client.inbox import Inbox
 from securerelay.errors import Refused
 
@@ -96,11 +96,15 @@ class Peer:
             other.get(self.peer, body, self.stream, seq)
 
     def get(self, sender: str, body: bytes, stream: bytes = b"s" * 22, seq: int = 0) -> None:
-        """Have a message come."""
-        n = self.inbox.last + 1
-        self.inbox.received(
-            n, sender.encode(), self.peer.encode(), stream, seq or n, 1_700_000_000_000, body
+        """Have a message come, sealed by somebody known."""
+        self.inbox.last = n = self.inbox.last + 1
+        name = stream.decode()
+        message = Message(
+            *(sender, self.peer, body, 1_700_000_000_000, n, name, seq or n, self.inbox),
+            *("text/plain", "seen"),
+            sealed=True,
         )
+        self.inbox.show(message, (((sender, name), seq or n),))
 
 
 class Lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from json import loads
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from securerelay.cli import profiles
 from securerelay.cli.listen import receive
-from securerelay.cli.messages import say_message, tell_missed
+from securerelay.cli.messages import say_message, tell_missed, tell_notices
+from securerelay.cli.output import Output
 from securerelay.client import Message
 from securerelay.client.calls import Event, Events
 from securerelay.errors import Refused, RemoteError
@@ -233,10 +235,30 @@ def test_a_message_from_a_room_shows_the_room():
         say_message(out, message, "{who}: {body}")
 
     Deferred.fromCoroutine(receive(bob, take, office.clock.seconds, 2, None))  # type: ignore[arg-type]
-    bob.inbox.received(1, b"alice", b"bob", b"s" * 22, 1, 0, b"hi")
+    bob.get("alice", b"hi")
     bob.inbox.received(2, b"alice", b"@team", b"s" * 22, 2, 0, b"hi all")
-    assert out.lines == ["alice: hi", "alice in @team: hi all"]
+    assert out.lines == ["alice: hi", "alice in @team (not sealed): hi all"]
     office.close()
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_what_is_found_out_about_keys_is_remarked(json: bool, capsys: pytest.CaptureFixture[str]):
+    class Listening:
+        def events(self, *kinds: str) -> Events:
+            self.seen = Events(frozenset(kinds), lambda _: None)
+            return self.seen
+
+    client = Listening()
+    telling = tell_notices(client, Output(json))  # type: ignore[arg-type]
+    data = {"verdict": "altered", "words": "altered \x1b message", "peer": "bob"}
+    client.seen.put(Event("notice", data))
+    said = capsys.readouterr()
+    assert said.out == ""
+    if json:
+        assert loads(said.err) == {"event": "notice", **data}
+    else:
+        assert said.err == "altered \\x1b message\n"
+    telling.cancel()
 
 
 def test_who_does_not_get_a_message_to_a_room_is_told():

@@ -127,3 +127,12 @@ def test_help_works_whatever_the_files_say(run: Run, system: Path):
     system.write_text("]")
     assert run("--help").status == 0
     assert run("config", "--help").status == 0
+
+
+def test_who_to_be_and_the_verb_of_that_name_get_along(
+    run: Run, no_system_settings: Path, tmp_path: Path
+):
+    (tmp_path / "settings").write_text("")
+    no_system_settings.write_text('profile = "./none"\npassphrase_file = "/of/the/key"\n')
+    ran = run("profile", "import", str(tmp_path / "settings"), "--json")
+    assert ran.error["error"] == "wrong-passphrase"

@@ -194,6 +194,9 @@ def test_a_body_is_text_in_json_if_it_is_text(
             "seq": 1,
             "text": text,
             "base64": base64,
+            "sealed": True,
+            "level": "seen",
+            "content_type": "text/plain",
         }
     ]
 

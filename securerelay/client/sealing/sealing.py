@@ -40,7 +40,7 @@ class Sealing:
         profile: enrolled; its key has been had.
         journal: the profile's.
         clock: the reactor.
-        plain: peers and rooms whose messages need not be sealed; those to rooms are not then.
+        plain: peers and rooms with whom messages are not sealed.
 
     Attributes:
         vault: what is kept.
@@ -129,7 +129,7 @@ class Sealing:
 
     def letter(self, to: str, content_type: str | None) -> Letter | None:
         """Return what a new message to somebody has besides its body; None if it is not sealed."""
-        if not self.sealer.seals(to) or (to.startswith("@") and to in self._plain):
+        if to in self._plain or not self.sealer.seals(to):
             return None
         return Letter(content_type or DEFAULT_TYPE, self.journal.now())
 
