@@ -98,8 +98,8 @@ class Outbox:
 
     @property
     def wants_stream(self) -> bool:
-        """Whether a session has to open the stream."""
-        return bool(self._waiting or self._flight or self._receipts)
+        """Whether a session has to open the stream; what was sent in it has news to come."""
+        return bool(self._waiting or self._flight or self._last)
 
     @property
     def answered(self) -> int:

@@ -243,6 +243,20 @@ def test_a_connection_that_the_application_holds_up_goes_on_showing_the_relay_th
     assert len(connected.relay.resumed) == 1, "it is still the first session"
 
 
+def test_what_becomes_of_a_message_is_heard_after_a_reconnection_although_nothing_more_is_sent(
+    connected,
+):
+    connected.relay.mute_receipts = True
+    events = connected.client.events("receipt")
+    connected.client.post("alice", b"x", receipt=True)
+    connected.run()
+    (stream,) = connected.relay.streams
+    connected.relay.receipts = {stream: [(1, b"alice", 77)]}
+    connected.network.cut()
+    receipt = connected.after(events.next(), 5)
+    assert receipt.data == {"seq": 1, "peer": "alice", "time": 77}
+
+
 def test_why_the_network_refused_is_said_once():
     refused = getConnectError((errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
     said = explain_failure(refused, "relay.example:3000")
