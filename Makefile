@@ -7,13 +7,14 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 METADATA = setup.cfg setup.py pyproject.toml
 
-.PHONY: help demo test check coverage docs units test-floors format clean
+.PHONY: help demo test check coverage fuzz docs units test-floors format clean
 
 help:
 	@echo 'make demo         start a relay, enrol two peers, exchange messages, clean up'
 	@echo 'make test         run the tests'
 	@echo 'make check        ruff and mypy'
 	@echo 'make coverage     the branches of the core that its tests reach, 95 % at least'
+	@echo 'make fuzz         an hour of random input for each parser, FUZZ_SECONDS=3600'
 	@echo 'make docs         build the documentation into docs/_build'
 	@echo 'make units        let systemd judge the units, where it is installed'
 	@echo 'make test-floors  run the tests with the oldest dependencies allowed'
@@ -35,6 +36,11 @@ coverage: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --quiet --cov --cov-report= tests/crypto tests/protocol tests/identity
 	$(BIN)/python -m coverage report --fail-under=95 \
 	    --include='securerelay/crypto/*,securerelay/protocol/*,securerelay/identity/*'
+
+FUZZ_SECONDS ?= 3600
+
+fuzz: $(VENV)/.installed-test
+	nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html

@@ -186,10 +186,16 @@ def next_epoch(db: sqlite3.Connection, at_least: int = 0) -> int:
 
     Returns:
         The new epoch.
+
+    Raises:
+        sqlite3.DatabaseError: if the database does not know its epoch any more; a lower one would
+            give numbers out twice.
     """
     db.execute("BEGIN IMMEDIATE")
-    (old,) = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-    new = max(int(old) + 1, at_least)
+    row = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+    if row is None or type(row[0]) is not int:
+        raise sqlite3.DatabaseError("its epoch is gone")
+    new = max(row[0] + 1, at_least)
     db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (new,))
     db.execute("COMMIT")
     return new

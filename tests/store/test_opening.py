@@ -133,6 +133,17 @@ def test_a_damaged_page_is_found_and_nothing_is_touched(tmp_path: Path, page: in
     assert "is damaged" in refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM meta WHERE key = 'epoch'", "UPDATE meta SET value = x'00'"]
+)
+def test_a_database_that_lost_its_epoch_is_not_given_another(tmp_path: Path, damage: str):
+    path = used(tmp_path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(damage)
+        db.commit()
+    assert "its epoch is gone" in refused(tmp_path)
+
+
 def test_a_cut_off_database_is_found(tmp_path: Path):
     path = used(tmp_path)
     os.truncate(path, path.stat().st_size // 2)
