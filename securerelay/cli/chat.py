@@ -12,6 +12,7 @@ from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output
 from securerelay.cli.profiles import Access, access_options
+from securerelay.cli.send import type_of
 
 if TYPE_CHECKING:
     from securerelay.cli.lines import Input
@@ -79,7 +80,7 @@ async def talk(reactor: Any, client: Client, peer: str, source: Input, out: Outp
 
     async def speak() -> None:
         while (line := await source.line()) is not None and line.strip() != LEAVE:
-            await client.send(peer, line, timeout=TIMEOUT)
+            await client.send(peer, line, timeout=TIMEOUT, content_type=type_of(line))
 
     async def hear() -> None:
         async for message in client.listen():

@@ -25,6 +25,8 @@ Wait = Literal["queued", "accepted", "delivered"]
 
 LONGEST = 16 << 20
 """Bytes of an input that becomes one message; relays take less by default."""
+TEXT = "text/plain; charset=utf-8"
+BYTES = "application/octet-stream"
 IN_FLIGHT = 256
 """Lines sent and unanswered, at most."""
 OTHERS = 10.0
@@ -66,6 +68,9 @@ OTHERS = 10.0
     metavar="TIME",
     help="How long the relay keeps it for an absent recipient; 0 to deliver now or not at all.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Send nothing; show which keys would be used, and why."
+)
 @access_options
 @click.pass_obj
 def command(
@@ -79,6 +84,7 @@ def command(
     once: str | None,
     timeout: float,
     ttl: int | None,
+    explain: bool,
 ) -> None:
     """Send TEXT to the peer TO, or to a room (@NAME).
 
@@ -90,8 +96,18 @@ def command(
     and leaves with the next send, listen, chat or flush of the same profile; "securerelay sent"
     shows what became of it. To repeat a send that failed without risk of sending twice, give it a
     KEY with --once. With --ttl 0 nothing is kept.
+
+    What is sent is sealed end to end: the relay cannot read it. If TO has no keys that can be
+    trusted the status is 9, and the message stays in the outbox until it has.
     """
     names.check_room(to) if to.startswith("@") else names.check_peer(to)
+    if explain:
+        if text is not None or lines or queue or once is not None:
+            raise click.UsageError("--explain sends nothing; leave out TEXT and what goes with it")
+        from securerelay.cli.explain import explain as show
+
+        access.run(lambda reactor, client: show(client, common.out, to), timeout)
+        return
     if lines and text not in (None, "-"):
         raise click.UsageError("--lines sends the lines of the standard input; leave out TEXT")
     body = b"" if lines else _body(text, common.out)
@@ -111,6 +127,7 @@ def command(
             await send_lines(client, Input(reactor), common.out, to, wait, timeout, ttl)
         else:
             options: dict[str, Any] = {"ttl": ttl, "wait": wait, "timeout": timeout, "once": once}
+            options["content_type"] = type_of(body)
             sent = await send_first(client, to, body, queue, options)
             tell(common.out, to, sent, "queued" if queue else None)
         if not queue:
@@ -187,6 +204,15 @@ def _body(text: str | None, out: Output) -> bytes:
     return body
 
 
+def type_of(body: bytes) -> str:
+    """Say what a message is, for its recipient's program."""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return BYTES
+    return TEXT
+
+
 def tell(out: Output, to: str, sent: Sent, state: str | None = None) -> None:
     """Say what became of a message.
 
@@ -246,7 +272,9 @@ async def send_lines(
     async def read() -> None:
         while (line := await source.line()) is not None:
             await slots.acquire()
-            sending = client.send(to, line, ttl=ttl, wait=wait, timeout=timeout)
+            sending = client.send(
+                to, line, ttl=ttl, wait=wait, timeout=timeout, content_type=type_of(line)
+            )
             sending.addCallback(accepted).addErrback(refused).addBoth(lambda _: slots.release())
 
     reading: Deferred[None] = Deferred.fromCoroutine(read())
