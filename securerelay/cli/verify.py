@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +14,11 @@ from securerelay.cli.exits import Failure
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output
 from securerelay.cli.profiles import Access, access_options
+from securerelay.errors import UnknownContact
 
 if TYPE_CHECKING:
+    from securerelay.client import Client
+    from securerelay.client.sealing.trust import Trust
     from securerelay.client.sealing.vault import Contact
 
 _ROW = 4
@@ -49,7 +53,7 @@ def command(
     codes = Codes() if qr else None
     out = common.out
     with access.trust() as trust:
-        contact = trust.contact(peer)
+        contact = _contact(access, trust, peer)
         other = contact.pin.blocked or contact.pin.identity
         number, code = trust.safety_number(other), trust.qr_text(other)
         if not out.json and scanned is None:
@@ -74,6 +78,23 @@ def command(
         out.say({**record_of(contact), "number": number, "code": code}, "{name} is verified")
     else:
         out.note(f"if {peer} sees the same number: securerelay verify {peer} --yes")
+
+
+def _contact(access: Access, trust: Trust, peer: str) -> Contact:
+    """Return a contact; for one whose keys are not known yet the relay is asked."""
+    try:
+        return trust.contact(peer)
+    except UnknownContact:
+
+        async def work(reactor: Any, client: Client) -> None:
+            assert client.sealing is not None, "commands keep a profile"
+            with contextlib.suppress(Rejected):  # then it is pinned, or there is nothing to pin
+                await client.sealing.contacts.want(peer)
+
+        from securerelay.sealing.verdicts import Rejected
+
+        access.run(work)
+    return trust.contact(peer)
 
 
 def _show(out: Output, contact: Contact, number: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from securerelay.cli import verify
+from securerelay.cli import profiles, verify
 from securerelay.client.sealing.trust import Trust
 from securerelay.errors import LocalError
 from securerelay.identity.profile import Profile
@@ -127,10 +127,25 @@ def test_one_cannot_have_compared_in_two_ways(run: Run, bob: Profile):
     assert run("verify", "bob", "--yes", "--scanned", "x").status == 2
 
 
-def test_somebody_unknown_has_no_number(run: Run, bob: Profile):
-    for verb in (("verify", "carol"), ("trust", "carol", "--accept-new-key")):
-        ran = run(*verb, "--json")
-        assert (ran.status, ran.error["error"]) == (5, "unknown")
+def test_who_is_unknown_cannot_be_trusted(run: Run, bob: Profile):
+    ran = run("trust", "carol", "--accept-new-key", "--json")
+    assert (ran.status, ran.error["error"]) == (5, "unknown")
+
+
+def test_the_relay_is_asked_for_the_keys_of_somebody_unknown(
+    run: Run, alice: Profile, bob: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    carol = identity(homes.home(tmp_path, "carol"))
+
+    def asks(access: object, work: object) -> None:
+        introduce(alice, carol)
+
+    monkeypatch.setattr(profiles.Access, "run", asks)
+    (record,) = run("verify", "carol", "--json").records
+    assert record["number"] == safety_number(identity(alice).fp, carol.fp)
+    monkeypatch.setattr(profiles.Access, "run", lambda access, work: None)
+    ran = run("verify", "dora", "--json")
+    assert (ran.status, ran.error["error"]) == (5, "unknown")
 
 
 @pytest.mark.usefixtures("stranger")
