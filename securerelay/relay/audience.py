@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from securerelay.protocol import messages
 from securerelay.relay.entry import BOUND, GONE, STORED, Entry, Offered, Run
+from securerelay.relay.journal import MOST_PATIENCE, PATIENCE, PATIENCE_EACH
 from securerelay.relay.screen import Screen
 from securerelay.store.rows import Append, Receipt, Refuse
 
@@ -77,7 +78,7 @@ class RoomEntry(Entry):
         state: QUEUED, which is BOUND here.
     """
 
-    __slots__ = ("audience", "missed", "places", "tail")
+    __slots__ = ("audience", "awaited", "missed", "places", "tail")
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class RoomEntry(Entry):
     ) -> None:
         super().__init__(stream, seq, to, place, None, time, expiry, receipt, body, BOUND)
         self.audience = audience
+        self.awaited = 0
         self.places: dict[Mailbox, tuple[Share, int, bool]] = {}
         self.missed: list[Receipt] = []
         self.tail = messages.msg_tail(place, seq, time, len(body))
@@ -117,9 +119,13 @@ class RoomEntry(Entry):
         share, _, counted = place
         if counted:
             share.subtract(1, len(self.body))
+        else:
+            self.awaited -= 1
         if not self.places and not self.missed:
             self.state = GONE
             self.stream.settle(self)
+        elif not self.awaited:
+            self.stream.peer.router.journal.hurry()
 
     def row(self) -> Append | Refuse:
         """See :meth:`Entry.row`; good only while the room has the members it was taken for."""
@@ -171,7 +177,7 @@ class Audience:
         screen: which bodies the room takes; None for all.
     """
 
-    __slots__ = ("cost", "live", "screen", "shares", "version")
+    __slots__ = ("cost", "patience", "screen", "shares", "version")
 
     kind = RoomEntry
     run = RoomRun
@@ -182,7 +188,7 @@ class Audience:
         self.version = version
         self.screen = screen
         self.cost = 1 + len(self.shares) // MEMBERS_FOR_ONE
-        self.live = False
+        self.patience = 0.0
 
     @property
     def mailbox(self) -> Audience:
@@ -211,15 +217,17 @@ class Audience:
             taken, _ = mailbox.offer(entries, share)
             for entry in entries[:taken]:
                 entry.places[mailbox] = share, entry.n, entry.counted
+                entry.awaited += not entry.counted
                 entry.counted = False
             missed += [(entry, share) for entry in entries[taken:]]
         if missed and not entries[0].places:
             return 0, b"mailbox-full"
         for entry, share in missed:
             entry.misses(share.mailbox.text)
-        places = entries[-1].places
-        # A moment's patience saves a row for each who is here.
-        self.live = sum([not counted for _, _, counted in places.values()]) * 2 > len(places)
+        here, away = entries[-1].awaited, len(self.shares) - entries[-1].awaited
+        # Waiting saves a row for each who is here, unless too many are away.
+        patience = min(max(PATIENCE, here * PATIENCE_EACH), MOST_PATIENCE)
+        self.patience = patience if here > away else 0.0
         return count, None
 
     def pass_on(self, run: RoomRun) -> Offered:

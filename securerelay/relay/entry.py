@@ -38,8 +38,8 @@ class Door(Protocol):
     """Takes messages: a mailbox, or those of everybody in a room."""
 
     @property
-    def live(self) -> bool:
-        """Whether what was taken last was handed over, so that an acknowledgement is near."""
+    def patience(self) -> float:
+        """Seconds within which who has what was taken last may acknowledge it; 0 if nobody has."""
 
     def offer(self, entries: Any, share: Any) -> Offered:
         """Take messages that are to be kept, up to the first that is refused."""

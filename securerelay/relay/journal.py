@@ -11,6 +11,7 @@ Acknowledgements and receipts take the same way, behind the batch that holds wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.01
 """Seconds that a message waits for the acknowledgement of a listener who has it already."""
+PATIENCE_EACH = 0.001
+MOST_PATIENCE = 0.25
+"""A message to many waits longer, for each who has it, for they cannot all answer at once."""
 
 MOST_BYTES = 16 << 20
 MOST_ENTRIES = 16_384
@@ -54,7 +58,7 @@ class Journal:
         self._acks: dict[Mailbox, int] = {}
         self._kept: list[Receipt] = []
         self._told: list[Receipt] = []
-        self._urgent = False
+        self._due = inf
         self._busy = False
         self._call: IDelayedCall | None = None
         self._held: set[Session] = set()
@@ -66,58 +70,68 @@ class Journal:
         """How many entries wait for the next batch."""
         return len(self._queue)
 
-    def add(self, entries: Sequence[Entry], patient: bool) -> None:
+    def add(self, entries: Sequence[Entry], patience: float = 0.0) -> None:
         """Have entries of one stream written with the next batch.
 
         Args:
             entries: messages, or a refusal or advance; at least one.
-            patient: whether their recipient has them already and is expected to acknowledge them.
+            patience: seconds within which their recipients, who have them already, are expected to
+                acknowledge them.
         """
         queue = self._queue
         queue += entries
         self._bytes += sum([len(entry.body) for entry in entries])
-        if self._call is None or not (patient or self._urgent):
-            self._schedule(not patient)
+        self._schedule(patience)
         if self._bytes > MOST_BYTES or len(queue) > MOST_ENTRIES:
             session = entries[0].stream.session
             if session is not None and session not in self._held:
                 self._held.add(session)
                 session.hold_journal(True)
 
+    def hurry(self) -> None:
+        """Begin the next batch soon, for nobody's acknowledgement is waited for any more."""
+        self._schedule(PATIENCE)
+
     def ack(self, mailbox: Mailbox, upto: int) -> None:
         """Have the store forget what a recipient has, once it holds all of it."""
         self._acks[mailbox] = upto
-        self._schedule(True)
+        self._schedule()
 
     def keep(self, receipt: Receipt) -> None:
         """Have the store keep a receipt until its sender opens the stream again."""
         self._kept.append(receipt)
-        self._schedule(True)
+        self._schedule()
 
     def told(self, receipt: Receipt) -> None:
         """Have the store forget a receipt, for the sender got it."""
         self._told.append(receipt)
-        self._schedule(True)
+        self._schedule()
 
     def idle(self) -> Deferred[None]:
         """Tell when nothing is on its way any more."""
         waiter: Deferred[None] = Deferred()
         self._idle.append(waiter)
-        self._schedule(True)
+        self._schedule()
         return waiter
 
-    def _schedule(self, urgent: bool) -> None:
-        if urgent:
-            self._urgent = True
-        if self._busy:
-            return
+    def _schedule(self, patience: float = 0.0) -> None:
+        """Begin within so many seconds, or when the batch that is under way is done."""
+        due = self._reactor.seconds() + patience
+        if due < self._due:
+            self._due = due
+            if not self._busy:
+                self._set()
+
+    def _set(self) -> None:
+        wait = max(0.0, self._due - self._reactor.seconds())
         if self._call is None:
-            self._call = self._reactor.callLater(0 if self._urgent else PATIENCE, self._begin)
-        elif urgent and self._call.getTime() > self._reactor.seconds():
-            self._call.reset(0)
+            self._call = self._reactor.callLater(wait, self._begin)
+        else:
+            self._call.reset(wait)
 
     def _begin(self) -> None:
         self._call = None
+        self._due = inf
         self._busy = True
         writing = Deferred.fromCoroutine(self._write())
         writing.addErrback(lambda failure: self._log.failure("journal.failed", failure))
@@ -126,7 +140,7 @@ class Journal:
     def _done(self, _: object) -> None:
         self._busy = False
         if self._queue or self._acks or self._kept or self._told:
-            self._schedule(self._urgent)
+            self._set()
         else:
             waiters, self._idle = self._idle, []
             for waiter in waiters:
@@ -134,7 +148,6 @@ class Journal:
 
     async def _write(self) -> None:
         """Take everything that waits, and see it through."""
-        self._urgent = False
         batch, rows = self._take()
         acks, self._acks = self._acks, {}
         kept, self._kept = self._kept, []

@@ -33,6 +33,7 @@ from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
 from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, TAKEN, Entry, Offered, Run
+from securerelay.relay.journal import PATIENCE
 from securerelay.relay.screen import Screen
 from securerelay.relay.window import Window
 from securerelay.store.rows import Acked, MailboxState, StoredMessage
@@ -136,6 +137,11 @@ class Mailbox:
         self._waiting: deque[tuple[int, Entry]] = deque()
         self._fetching = False
         self._serial = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which the listener, who has everything, may acknowledge it."""
+        return PATIENCE if self.live else 0.0
 
     def share_of(self, sender: bytes) -> Share:
         """Return what a sender has here."""

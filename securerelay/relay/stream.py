@@ -153,7 +153,7 @@ class Stream:
         """Nothing is in flight and no session has it: leave no more behind than the store holds."""
         router = self.peer.router
         if self._handed < self.entered and self.known:
-            router.journal.add((Advance(self, self.entered, router.now()),), patient=False)
+            router.journal.add((Advance(self, self.entered, router.now()),))
         else:
             self.forget()
 
@@ -237,7 +237,7 @@ class Stream:
         if entries:
             self.entered += taken
             self.flight += entries
-            router.journal.add(entries, mailbox.live)
+            router.journal.add(entries, mailbox.patience)
         return taken, code
 
     def _stop(self, code: bytes, said: _Said) -> None:
@@ -313,7 +313,7 @@ class Stream:
             self._waiting = deque()
         if self.session is not None:
             self.session.hold_stream(True)
-        self.peer.router.journal.add((refusal,), patient=False)
+        self.peer.router.journal.add((refusal,))
 
     # --- names ---
 

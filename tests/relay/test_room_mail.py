@@ -74,6 +74,23 @@ def test_who_acknowledges_before_the_disk_needs_no_place_on_it() -> None:
     assert alice.of("ok") == [(1,)]
 
 
+@pytest.mark.parametrize("answering", [20, 19])
+def test_who_is_here_is_waited_for_a_while_and_not_once_all_have_it(answering: int) -> None:
+    store = Slow()
+    world = World(store=store)
+    alice = made(world, *(f"m{number}" for number in range(21)))
+    guests = [here(world, f"m{number}") for number in range(20)]
+    alice.send(1, ROOM)
+    for guest in guests[:answering]:
+        guest.say(messages.ack(guest.of("msg")[0][0]))
+    world.run(0.015)
+    assert store.count("append") == (answering == 20)
+    world.run(0.01)
+    assert alice.of("ok") == [(1,)]
+    ((item,),) = [args[0] for name, args in store.asked if name == "append"]
+    assert len(item.recipients) == 21 - answering
+
+
 def test_a_message_that_all_acknowledge_at_once_is_never_written() -> None:
     store = Slow()
     world = World(store=store)
