@@ -29,8 +29,9 @@ def command(common: Common, file: Path) -> None:
         if failure.code != "connect":
             raise
         from securerelay.files import FolderLock
-        from securerelay.store.copies import backup
+        from securerelay.store.copies import backup, require
 
+        require(folder)
         with stopped(), FolderLock(folder):
             backup(folder, path)
         size = path.stat().st_size

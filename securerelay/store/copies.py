@@ -43,6 +43,16 @@ class Restored:
     peers: int
 
 
+def require(folder: Path) -> None:
+    """Refuse a folder that has no database, before anything is made in it.
+
+    Raises:
+        StorageError: saying so.
+    """
+    if not (folder / FILE).is_file():
+        raise StorageError(f"there is no {FILE} in {folder}")
+
+
 def _copy(source: sqlite3.Connection, target: Path) -> None:
     """Copy a database page by page into a new file with mode 0600."""
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -60,6 +70,7 @@ def backup(folder: Path, target: Path) -> None:
     Raises:
         StorageError: if it cannot be written, or something has its name.
     """
+    require(folder)
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     if target.exists():
         raise StorageError(f"{target} exists: choose another name")
@@ -156,6 +167,7 @@ def examine(folder: Path) -> list[str]:
         StorageError: if there is no database of ours, or it is damaged from its first page on.
         FolderLocked: if a relay is running on the folder.
     """
+    require(folder)
     with FolderLock(folder):
         database.check(folder / FILE)
         try:

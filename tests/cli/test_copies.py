@@ -109,7 +109,14 @@ def test_damage_is_told_line_by_line_and_is_a_status(run: Run, data: Path):
 
 
 def test_what_is_no_relay_is_told(run: Run, tmp_path: Path):
-    assert "No such file" in run("fsck", "--data", str(tmp_path / "nowhere")).err
-    (tmp_path / "empty").mkdir()
-    assert "cannot read" in run("fsck", "--data", str(tmp_path / "empty")).err
-    assert "there is no ca.key" in run("restore", "x", "--data", str(tmp_path / "empty")).err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder in (empty, tmp_path / "nowhere"):
+        for words in (("fsck",), ("backup", str(tmp_path / "copy"))):
+            ran = run(*words, "--data", str(folder))
+            assert (ran.status, ran.err) == (
+                1,
+                f"securerelay: there is no relay.sqlite in {folder}\n",
+            )
+    assert "there is no ca.key" in run("restore", "x", "--data", str(empty)).err
+    assert list(empty.iterdir()) == []
