@@ -11,9 +11,11 @@ import cryptography
 
 import twisted
 from benchmarks.delivery import DELIVERY, delivery
+from benchmarks.flood import flood
 from benchmarks.patterns import PATTERNS
+from benchmarks.timing import timing
 
-LONG = {**DELIVERY, "delivery": delivery}
+LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "timing": timing}
 """What takes minutes, and so has to be asked for."""
 
 

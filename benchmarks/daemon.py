@@ -60,9 +60,16 @@ class Daemon:
         key_size: bits of that key.
         prelude: Python that runs in the relay's process before the relay does.
         limits: further lines for that table of the configuration.
+        configuration: another one than :data:`CONFIGURATION`, with the same places in it.
     """
 
-    def __init__(self, key_size: int = 3072, prelude: str = "", limits: str = "") -> None:
+    def __init__(
+        self,
+        key_size: int = 3072,
+        prelude: str = "",
+        limits: str = "",
+        configuration: str = CONFIGURATION,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="securerelay-benchmark-")
         self.data = Path(self._folder.name) / "data"
         self.port = free_port()
@@ -70,6 +77,7 @@ class Daemon:
         self.relay_id = b""
         self._prelude = prelude
         self._limits = limits
+        self._template = configuration
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Daemon:
@@ -80,7 +88,7 @@ class Daemon:
         """Start it, and wait until it serves, looking after each pause (seconds)."""
         configuration = Path(self._folder.name) / "relay.toml"
         configuration.write_text(
-            CONFIGURATION.format(data=self.data, port=self.port, limits=self._limits)
+            self._template.format(data=self.data, port=self.port, limits=self._limits)
         )
         run = self._prelude + "\nfrom twisted.scripts.twistd import run; run()"
         options = ["-n", "--pidfile=", "securerelay", "--config", str(configuration)]
