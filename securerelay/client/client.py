@@ -76,7 +76,7 @@ class Client(Service):
         self.sealing = sealing
         self._session = Session(clock, journal, begun=self._begun, sealing=sealing)
         if sealing is not None:
-            sealing.reach(self.call)
+            sealing.reach(self.call, lambda: self._link.welcome)
 
         def connect(session: Session) -> Link:
             return Link(identity, session, endpoints, clock, jitter, now)

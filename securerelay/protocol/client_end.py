@@ -33,7 +33,8 @@ REKEY_BYTES = 1 << 30
 class Welcome:
     """What a relay says first, and again after a REKEY (SR1 section 4).
 
-    ``time`` is the relay's clock in Unix ms; ``certificate`` is DER, or None when no new one came.
+    ``time`` is the relay's clock in Unix ms; ``certificate`` is DER, or None when no new one came;
+    ``relay_spki`` is the relay's own key, SubjectPublicKeyInfo in DER.
     """
 
     time: int
@@ -43,6 +44,7 @@ class Welcome:
     certificate: bytes | None
     resumed: bool
     relay_name: str | None
+    relay_spki: bytes
     rekey: bool
 
 
@@ -204,6 +206,7 @@ class ClientConnection(Link):
             None if certificate is None else lines.decode(certificate),
             complete.resumed,
             complete.relay_name,
+            complete.relay_spki,
             self._rekeyed_at is not None,
         )
 

@@ -12,11 +12,14 @@ from securerelay.sealing.verdicts import Verdict
 COPIED = "profile-copied"
 UNSEALED = "unsealed"
 ASKS_TO_JOIN = "asks-to-join"
+HIDDEN_LOG = "log-hidden"
 
 _WORDS = {
     COPIED: "this profile was restored or copied: another one publishes keys as {peer}; new ones "
     "are published now",
     UNSEALED: "unsealed message in {peer}'s name",
+    HIDDEN_LOG: "the relay's policy hides its key log; whether somebody else has a certificate as "
+    "{peer} could not be checked",
     ASKS_TO_JOIN: "{peer} asks to be in {room}; to agree: securerelay room add {room} {peer}",
 }
 """Words for what is no verdict about something sealed."""
@@ -48,6 +51,17 @@ class Notices:
             name, said = what.value, what.words(**{"peer": peer, "room": peer, **values})
         else:
             name, said = what, _WORDS[what].format(peer=peer, **values)
+        self.say(name, peer, said, **values)
+
+    def say(self, name: str, peer: str, said: str, **values: object) -> None:
+        """Tell the user something in words that are not from the table.
+
+        Args:
+            name: what it is called in logs and in JSON.
+            peer: the peer or room that it is about, a valid name.
+            said: the words.
+            values: more for the event.
+        """
         self._tell(Event("notice", {"verdict": name, "words": said, "peer": peer, **values}))
         notice = Notice(self._journal.now(), name, peer, said)
         self._journal.do(lambda state: self._vault.add_notice(state, notice)).addErrback(

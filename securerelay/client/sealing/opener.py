@@ -74,6 +74,7 @@ class Opener:
         suites: how to open, by the suite in the header.
         control: what to do with messages that are not for people, by content type; done before
             they count as dealt with, so perhaps twice.
+        told: hears which key log a sender has seen, as size and root.
         inbox: whose messages are opened.
     """
 
@@ -98,6 +99,7 @@ class Opener:
         self._looked: dict[tuple[str, bytes], int] = {}
         self.suites: dict[int, OpenSuite] = {DIRECT: self._open_direct}
         self.control: dict[str, Handle] = {}
+        self.told: Callable[[str, tuple[int, bytes]], None] = lambda name, sight: None
 
     # -- what the inbox asks
 
@@ -230,6 +232,8 @@ class Opener:
         if account.late:
             self._notices.show(Verdict.LATE, name)
         self._contacts.hear(name, content.bundle)
+        if content.log_head is not None:
+            self.told(name, content.log_head)
         handle = self.control.get(content.content_type)
         if handle is not None:
             await handle(opened, arrival)

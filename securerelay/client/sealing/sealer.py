@@ -168,6 +168,7 @@ class Sealer:
 
     Attributes:
         rooms: rooms that are sealed for; None while rooms carry what is not sealed.
+        sight: returns size and root of the largest key log seen.
         outbox: of this program.
         pens: of all outboxes that are being written.
     """
@@ -200,6 +201,7 @@ class Sealer:
         self.vault = vault
         self.held = Held(vault, journal)
         self.rooms: Recipients | None = None
+        self.sight: Callable[[], tuple[int, bytes] | None] = lambda: None
         self.pens: list[SealingPen] = []
 
     def wake(self) -> None:
@@ -359,6 +361,7 @@ class Sealer:
             body=entry.body,
             skipped=pen.skipped(entry.to),
             replaces=letter.replaces,
+            log_head=self.sight(),
         )
 
     # -- keys to come

@@ -18,6 +18,7 @@ from securerelay.client.outbox import Outbox
 from securerelay.client.owners import Owners
 from securerelay.client.sealing import held
 from securerelay.client.sealing.contacts import Contacts
+from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import Call, OwnKeys
@@ -26,6 +27,7 @@ from securerelay.client.sealing.sealer import Sealer, SealingPen
 from securerelay.client.sealing.vault import Vault
 from securerelay.client.state import State
 from securerelay.identity.profile import Profile
+from securerelay.protocol.connection import Welcome
 from securerelay.sealing import prekeys
 
 DEFAULT_TYPE = "application/octet-stream"
@@ -50,6 +52,7 @@ class Sealing:
         sealer: the way out.
         opener: the way in.
         rooms: what belongs to rooms in all of this.
+        log: the relay's key log.
         notices: tells the user.
     """
 
@@ -64,6 +67,7 @@ class Sealing:
     ) -> None:
         self._clock = clock
         self._ask: Call | None = None
+        self._welcome: Callable[[], Welcome | None] = lambda: None
         self._tell: Callable[[Event], None] = lambda event: None
         self._refused: Callable[[Entry, str], None] = lambda entry, code: None
         self._listen: Callable[[], None] = lambda: None
@@ -90,6 +94,9 @@ class Sealing:
             *(self.notices, self.opener, clock),
         )
         self.sealer.rooms = self.rooms.out
+        self.log = KeyLog(profile, journal, self.call, self.notices, self._relay_key)
+        self.sealer.sight = lambda: self.log.seen
+        self.opener.told = self.log.heard
 
     # -- what it is joined to
 
@@ -118,9 +125,13 @@ class Sealing:
         self.opener.inbox = inbox
         self._tell, self._refused, self._listen = tell, refused, listen
 
-    def reach(self, ask: Call) -> None:
-        """Learn how to ask the relay something."""
-        self._ask = ask
+    def reach(self, ask: Call, welcome: Callable[[], Welcome | None] = lambda: None) -> None:
+        """Learn how to ask the relay something, and what it said when it let us in."""
+        self._ask, self._welcome = ask, welcome
+
+    def _relay_key(self) -> bytes | None:
+        welcome = self._welcome()
+        return welcome.relay_spki if welcome is not None else None
 
     async def call(self, method: str, parameters: dict[str, typing.Any]) -> dict[str, typing.Any]:
         """Ask the relay something."""
@@ -145,6 +156,10 @@ class Sealing:
         """A connection began."""
         self.rooms.connected()
         self._renew_soon()
+        welcome = self._welcome()
+        if welcome is not None:
+            looking = Deferred.fromCoroutine(self.log.look(welcome.log.get("head")))
+            looking.addErrback(self._failed)
 
     def heard(self, event: Event) -> None:
         """Take an event of the relay's."""
@@ -176,7 +191,7 @@ class Sealing:
         await self.opener.retry()
 
     def _failed(self, failure: Failure) -> None:
-        self._log.info("keys were not renewed: {error}", error=failure.value)
+        self._log.info("what belongs to a connection failed: {error}", error=failure.value)
 
     # -- what was processed
 
