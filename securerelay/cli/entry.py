@@ -33,6 +33,7 @@ VERBS = {
     "contacts": "List whose keys are known, and how well.",
     "verify": "Compare keys with a contact.",
     "trust": "Accept a contact's new key.",
+    "log": "Check the relay's record of all certificates.",
     "status": "Show the relay on this machine, and the profile.",
     "renew": "Renew the profile's certificate, if it is due.",
     "revoke": "Shut a peer out for good, at once.",

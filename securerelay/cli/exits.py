@@ -124,9 +124,12 @@ _NEXT = {
     "list-rollback": "if that stays so, tell the room's owner",
     "room-conflict": "tell the room's owner",
     "room-changed-hands": "ask somebody in it, and then: securerelay room forget",
+    "foreign-leaf": "have the name revoked, and tell your contacts to verify you",
+    "split-log": "verify your contacts where the relay cannot listen",
+    "log-bad": "tell the administrator, and verify your contacts",
     "unlisted": "its owner makes a sealed one with securerelay room create, or say --plain",
 }
-"""What to do about keys or lists that nothing is sealed with."""
+"""What to do about keys, lists or logs that are not to be trusted."""
 
 _LOCAL = (
     (errors.BadName, "bad-name"),
