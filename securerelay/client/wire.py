@@ -22,10 +22,12 @@ from securerelay.protocol.connection import ClientConfig, ClientConnection, End,
 
 HANDSHAKE = 15.0
 """Seconds from the connection to WELCOME."""
-HEARTBEAT = 10.0
-"""Seconds of silence after which the relay is asked whether it is there."""
+HEARTBEAT = 7.0
+"""Seconds between two looks at a connection; after two in silence the relay is asked whether it is
+there.
+"""
 SILENCE = 3
-"""Heartbeats without any answer after which the connection is given up."""
+"""Looks in silence with which the connection is still kept: it is given up within 28 seconds."""
 LINGER = 3.0
 """Seconds that an ended connection may take to go."""
 TURN_BYTES = 256 * 1024
