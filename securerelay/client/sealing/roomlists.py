@@ -228,18 +228,19 @@ class Lists:
         roomlist.verify(one, self._identities(signers).get)
         return one, signers
 
-    async def meet(self, members: Mapping[str, bytes | None]) -> None:
+    async def meet(self, members: Mapping[str, bytes | None], fresh: bool = False) -> None:
         """Bring contacts into memory, those unknown so far from the relay in few calls.
 
         Args:
             members: with the fingerprints that a list has for them; None for none.
+            fresh: whether to have keys of all of them that can be sealed with, as far as possible.
 
         Raises:
             ConnectError: the relay could not be asked.
         """
         await self._contacts.look_up(members)
-        unknown = [name for name in members if self._contacts.pin(name) is None]
-        asked = [self._contacts.want(name, members[name]) for name in unknown]
+        wanted = [name for name in members if fresh or self._contacts.pin(name) is None]
+        asked = [self._contacts.want(name, members[name]) for name in wanted]
         for _, result in await DeferredList(asked, consumeErrors=True):
             error = getattr(result, "value", None)
             if isinstance(error, (ConnectError, TimedOut)):

@@ -152,7 +152,9 @@ class Rooms:
     async def _give_key(self, newest: RoomList, now: int) -> OwnKey:
         """Make a key and send it to the members, each of whom is pinned first."""
         me = self.own.identity
-        await self._lists.meet({name: fp for name, fp in newest.members.items() if fp != me.fp})
+        others = {name: fp for name, fp in newest.members.items() if fp != me.fp}
+        # In few calls, and with keys that are fresh, so that the room key goes before the message.
+        await self._lists.meet(others, fresh=True)
         ready, unknown, different = roomlist.recipients(newest, me.fp, self._pinned)
         for name in different:
             self._notices.show(Verdict.MEMBER_KEY_DIFFERS, name, room=newest.name)

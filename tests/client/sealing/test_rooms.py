@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -54,6 +55,25 @@ def test_every_member_writes_under_a_key_of_its_own(team: tuple[Member, ...]):
     assert alice.texts == ["bob: bob", "carol: carol"]
     headers = [read_header(one.bodies[-1]) for one in team]
     assert len({one.key_id for one in headers if isinstance(one, RoomHeader)}) == 3
+
+
+def test_a_key_goes_before_the_first_message_though_a_members_keys_have_to_be_had_first(
+    team: tuple[Member, ...],
+):
+    alice, bob, _ = team
+    alice.contacts._peers.clear()  # as in a program that has just begun
+    ready: list[bool] = []
+    tell = alice.rooms._tell
+
+    def telling(to: str, *said: Any) -> None:
+        ready.append(alice.contacts.find(to) is not None)
+        tell(to, *said)
+
+    alice.rooms._tell = telling
+    alice.say("@team", "hello")
+    assert ready == [True, True]
+    assert bob.texts == ["alice: hello"]
+    assert bob.words == []
 
 
 def test_a_key_serves_for_many_messages_and_then_for_a_day(town: Town, team: tuple[Member, ...]):
