@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from securerelay.relay.config import Limits
 
@@ -167,12 +168,19 @@ class Penalty:
     acting: bool = False
 
 
+class Stranger(Protocol):
+    """A connection that has not authenticated."""
+
+    def give_way(self) -> None:
+        """Close without a word; :meth:`Gate.left` was called for it."""
+
+
 class Gate:
     """Decides which new connections get as far as a handshake.
 
     Every connection for which :meth:`arrived` said yes must be told later by exactly one of
     :meth:`authenticated` (it is a peer's now and does not count any more) and :meth:`left` (it
-    ended before).
+    ended before), unless it was told to give way.
 
     Args:
         limits: how many, and how long penalties are.
@@ -190,6 +198,7 @@ class Gate:
         self._seconds = seconds
         self._random = random
         self._waiting: Counter[str] = Counter()
+        self._silent: dict[Stranger, str] = {}
         self._penalties: dict[str, Penalty] = {}
         self.cpu = CpuShare(limits.handshake_cpu_percent, seconds)
         self.unauthenticated = 0
@@ -200,14 +209,16 @@ class Gate:
         self.limits = limits
         self.cpu.change(limits.handshake_cpu_percent)
 
-    def arrived(self, source: str) -> bool:
+    def arrived(self, source: str, stranger: Stranger | None = None) -> bool:
         """Admit or refuse a connection that was just accepted.
 
-        Above half of all places connections are dropped at random, the more the fuller it is, so
-        that a flood cannot shut everybody else out by simply holding the last place.
+        Above half of all places the one that has longest said nothing of sense gives way: who knows
+        the relay needs only moments to show it, and a flood cannot shut it out by holding places.
+        When all have shown it, newcomers are refused at random, the more the fuller it is.
 
         Args:
             source: from :func:`source_of`.
+            stranger: the connection, if it can give way until :meth:`knocked`.
 
         Returns:
             True if it may go on; on False close it without a word.
@@ -215,6 +226,8 @@ class Gate:
         if self._admits(source):
             self._waiting[source] += 1
             self.unauthenticated += 1
+            if stranger is not None:
+                self._silent[stranger] = source
             return True
         self.refused += 1
         return False
@@ -228,16 +241,28 @@ class Gate:
         half = limits.unauthenticated // 2
         if self.unauthenticated < half:
             return True
+        if self._silent:
+            oldest, place = next(iter(self._silent.items()))
+            self.left(place, oldest)
+            self.refused += 1
+            oldest.give_way()
+            return True
         if self.unauthenticated >= limits.unauthenticated:
             return False
         return self._random() >= (self.unauthenticated - half) / (limits.unauthenticated - half)
 
-    def authenticated(self, source: str) -> None:
-        """A connection from there has become a peer's session."""
-        self._forget(source)
+    def knocked(self, stranger: Stranger) -> None:
+        """A connection has shown that it knows the relay; it keeps its place."""
+        self._silent.pop(stranger, None)
 
-    def left(self, source: str) -> None:
+    def authenticated(self, source: str, stranger: Stranger | None = None) -> None:
+        """A connection from there has become a peer's session."""
+        self.left(source, stranger)
+
+    def left(self, source: str, stranger: Stranger | None = None) -> None:
         """A connection from there has ended without becoming a session."""
+        if stranger is not None:
+            self._silent.pop(stranger, None)
         self._forget(source)
 
     def _forget(self, source: str) -> None:

@@ -27,6 +27,8 @@ MAX_TEXT = 512
 MAX_SOURCES = 65_536
 SUMMARY_SECONDS = 60.0
 SUMMARY_LINES = 20
+STRANGERS = 10
+"""How many times the rate of one source all strangers together have."""
 
 
 class _Quota:
@@ -59,6 +61,11 @@ class EventLog:
         self._logger = Logger("securerelay") if logger is None else logger
         self._quotas: dict[str, _Quota] = {}
         self._unknown_suppressed = 0
+        self._strangers = self._bucket(STRANGERS)
+
+    def _bucket(self, times: int = 1) -> TokenBucket:
+        rate = self.lines_per_second * times
+        return TokenBucket(rate, rate, self._seconds)
 
     def info(self, event: str, *, source: str | None = None, **fields: Any) -> None:
         """Report something that is as it should be.
@@ -71,6 +78,13 @@ class EventLog:
                 secret.
         """
         self._emit(LogLevel.info, event, source, fields)
+
+    def stranger(self, event: str, *, source: str, **fields: Any) -> None:
+        """Report what a stranger did; with many addresses each has a rate, but all share one."""
+        if self._strangers.take() == 0.0:
+            self._emit(LogLevel.info, event, source, fields)
+        else:
+            self._unknown_suppressed += 1
 
     def warn(self, event: str, *, source: str | None = None, **fields: Any) -> None:
         """Report something that the administrator may want to look at."""
@@ -100,8 +114,7 @@ class EventLog:
             if len(self._quotas) >= MAX_SOURCES:
                 self._unknown_suppressed += 1
                 return False
-            rate = self.lines_per_second
-            quota = self._quotas[source] = _Quota(TokenBucket(rate, rate, self._seconds))
+            quota = self._quotas[source] = _Quota(self._bucket())
         if quota.bucket.take() == 0.0:
             return True
         quota.suppressed += 1
@@ -110,6 +123,8 @@ class EventLog:
     def summarise(self) -> None:
         """Tell what was left out since the last time; called once a minute."""
         quotas, self._quotas = self._quotas, {}
+        rate = self.lines_per_second * STRANGERS
+        self._strangers.change(rate, rate)
         loudest = sorted(
             (item for item in quotas.items() if item[1].suppressed),
             key=lambda item: -item[1].suppressed,

@@ -7,6 +7,7 @@ written all of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
@@ -88,7 +89,7 @@ class RelayProtocol(Host):
         context, transport = self.context, self.transport
         self.source = source_of(getattr(transport.getPeer(), "host", None))
         self.connection = RelayConnection(context.handshake, self, context.router.seconds)
-        self._counted = context.gate.arrived(self.source)
+        self._counted = context.gate.arrived(self.source, self)
         if not self._counted:
             self._over = True
             transport.abortConnection()
@@ -116,7 +117,7 @@ class RelayProtocol(Host):
         self._stop_timer()
         if self._counted:
             self._counted = False
-            self.context.gate.left(self.source)
+            self.context.gate.left(self.source, self)
 
     def pauseProducing(self) -> None:
         """The transport holds back enough."""
@@ -169,13 +170,30 @@ class RelayProtocol(Host):
         self._timer = None
         self.connection.timed_out()
 
+    def give_way(self) -> None:
+        """See :class:`~securerelay.relay.limits.Stranger`."""
+        self._counted = False
+        self._over = True
+        self._stop_timer()
+        self._cut()
+
+    def find_ticket(self, ticket_id: bytes, verify: Callable[[bytes], None]) -> None:
+        """See :class:`~securerelay.relay.host.Host`; nobody asks who did not knock."""
+        self.context.gate.knocked(self)
+        super().find_ticket(ticket_id, verify)
+
+    def sign(self, context: bytes, digest: bytes) -> None:
+        """See :class:`~securerelay.relay.host.Host`; nobody asks who did not knock."""
+        self.context.gate.knocked(self)
+        super().sign(context, digest)
+
     def entered(self) -> None:
         """See :class:`~securerelay.relay.host.Host`."""
         self._stop_timer()
         self._counted = False
         self._silent = 0
         self._beats.add(self)
-        self.context.gate.authenticated(self.source)
+        self.context.gate.authenticated(self.source, self)
 
     def answered(self) -> None:
         """See :class:`~securerelay.relay.host.Host`."""
@@ -239,7 +257,9 @@ class RelayProtocol(Host):
         self.hold(False)
         if session is None:
             if not orderly and code != "truncated":
-                context.log.info("handshake.failed", source=self.source, code=code, detail=detail)
+                context.log.stranger(
+                    "handshake.failed", source=self.source, code=code, detail=detail
+                )
                 if code in OFFENCES:
                     context.gate.penalise(self.source, OFFENCES[code])
             return

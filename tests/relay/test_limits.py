@@ -13,6 +13,15 @@ from securerelay.relay.limits import UNIX, CpuShare, Gate, TokenBucket, source_o
 LIMITS = Limits(unauthenticated=8, unauthenticated_per_source=2)
 
 
+class Guest:
+    """A connection that can be told to go."""
+
+    gone = False
+
+    def give_way(self) -> None:
+        self.gone = True
+
+
 def gate(clock: Clock, limits: Limits = LIMITS, chance: float = 1.0) -> Gate:
     return Gate(limits, clock.seconds, lambda: chance)
 
@@ -115,6 +124,27 @@ class TestGate:
         chances[0] = 0.3
         assert door.arrived("192.0.2.11")
         assert not door.arrived("192.0.2.12"), "six of eight: dropped in two of four cases"
+
+    def test_above_half_the_oldest_that_did_not_knock_gives_way(self) -> None:
+        door = Gate(LIMITS, Clock().seconds, lambda: 0.0)
+        guests = [Guest() for _ in range(6)]
+        for n, guest in enumerate(guests[:4]):
+            assert door.arrived(f"192.0.2.{n}", guest)
+        door.knocked(guests[0])
+        door.left("192.0.2.1", guests[1])
+        assert door.arrived("192.0.2.4", guests[4])
+        assert door.arrived("192.0.2.5", guests[5])
+        assert [guest.gone for guest in guests] == [False, False, True, False, False, False]
+        assert (door.unauthenticated, door.refused) == (4, 1)
+        for guest in guests[3:]:
+            door.knocked(guest)
+        assert door.arrived("192.0.2.6", Guest()), "at half the chance to be dropped is nothing"
+        assert door.unauthenticated == 5
+
+    def test_who_was_admitted_can_give_way_to_the_next(self) -> None:
+        door = gate(Clock())
+        assert all(door.arrived(f"192.0.2.{n}", Guest()) for n in range(100))
+        assert (door.unauthenticated, door.refused) == (4, 96)
 
     def test_penalties_add_up_and_act_from_fifteen_seconds(self) -> None:
         clock = Clock()

@@ -63,6 +63,16 @@ def test_a_source_gets_so_many_lines_a_second_and_a_summary() -> None:
     assert len(recorded.lines) == 6
 
 
+def test_strangers_with_many_addresses_share_a_rate() -> None:
+    recorded = Recorded(lines_per_second=2)
+    for n in range(50):
+        recorded.log.stranger("x", source=f"192.0.2.{n}")
+    recorded.log.info("y", source="192.0.2.99")
+    assert len(recorded.lines) == 21
+    recorded.log.summarise()
+    assert recorded.lines[21:] == ["warn log.suppressed lines=30"]
+
+
 def test_a_summary_of_many_sources_is_short() -> None:
     recorded = Recorded(lines_per_second=1)
     for n in range(100):

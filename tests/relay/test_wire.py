@@ -133,6 +133,23 @@ def test_too_many_strangers_are_closed_without_a_word() -> None:
     assert world.told.names() == []
 
 
+def test_who_holds_a_place_without_a_knock_loses_it_and_who_knocks_does_not() -> None:
+    world = limited(unauthenticated=2)
+    line = hello(world)
+    knocker = Stranger(world)
+    knocker.say(line)
+    idler = Stranger(world)
+    assert idler.pipe.aborted is False
+    newcomer = Stranger(world)
+    assert [one.pipe.aborted for one in (knocker, idler, newcomer)] == [False, True, False]
+    assert idler.pipe.value() == b""
+    idler.leave()
+    newcomer.leave()
+    knocker.leave()
+    assert world.context.gate.unauthenticated == 0
+    assert world.told.names() == []
+
+
 def test_offences_add_up_until_the_source_is_refused() -> None:
     world = World()
     for _ in range(3):
