@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from securerelay.protocol import messages
+from securerelay.store import database
 from tests.end_to_end.daemon import PATIENCE, environment
 from tests.end_to_end.relays import Relay, relay_of
 from tests.end_to_end.speaker import Speaker, save
@@ -223,11 +224,20 @@ def test_a_killed_relay_leaves_its_folder_to_the_next_and_a_running_one_to_nobod
         relay.join("ann").close()
 
 
+def tickets_on_disk(relay: Relay) -> int:
+    """How many tickets would outlive a crash."""
+    with contextlib.closing(database.connect(relay.data / "relay.sqlite", "mode=ro")) as db:
+        (count,) = db.execute("SELECT count(*) FROM ticket").fetchone()
+    return int(count)
+
+
 def test_everybody_comes_back_at_once_after_a_crash(tmp_path: Path) -> None:
     names = [f"peer{number}" for number in range(40)]
     with relay_of(tmp_path, *names) as relay:
         first = [relay.join(name) for name in names * 5]
         open_files = relay.descriptors()
+        given = sum(len(speaker.greeting.tickets) for speaker in first if speaker.greeting)
+        relay.wait(lambda: tickets_on_disk(relay) == given, "the tickets are on disk")
         relay.kill()
         relay.start()
         again = []
