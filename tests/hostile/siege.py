@@ -24,6 +24,9 @@ from tests.relay.folders import copy_folder
 
 CONFIGURATION = """
 listen = ["tcp:0:interface=127.0.0.1"]
+
+[policy]
+require_sealed = false
 """
 """Everything else is as shipped, so that the limits are those that users have."""
 
@@ -80,11 +83,12 @@ class Siege:
     Attributes:
         daemon: the relay.
         canary: a peer of long standing, connected all the time.
+        configuration: the file, for tests that change it.
         extra: log events that the running test may cause besides the usual ones.
     """
 
     def __init__(self, folder: Path, configuration: str = "") -> None:
-        path = folder / "relay.toml"
+        self.configuration = path = folder / "relay.toml"
         path.write_text(CONFIGURATION + configuration)
         copy_folder(folder / "data")
         self.daemon = Daemon.start(folder, "--config", path)

@@ -287,6 +287,28 @@ def test_who_may_not_know_a_peer_cannot_tell_it_from_nobody(siege: Siege, bob: P
     hermit.close()
 
 
+def test_who_does_not_seal_is_refused_where_the_operator_asks_for_it(
+    siege: Siege, mallory: Peer, bob: Peer
+) -> None:
+    """Whatever a body claims in its text; only the form of an envelope passes."""
+    before = siege.configuration.read_text()
+    siege.extra.add("config.read")
+    siege.configuration.write_text(before.replace("sealed = false", "sealed = true"))
+    assert siege.daemon.admin("reload")["ok"]
+    client = siege.enter(mallory)
+    client.send(sr1.encode("STREAM", new_stream(), 0))
+    bodies = [b"", b"hello", b"SRE1", b"SRE1 hello", b"SRE1\x03" + bytes(2000), bytes(2000)]
+    for seq, body in enumerate(bodies, 1):
+        client.send(sr1.encode("SEND", seq, "bob", 60, "-", body=body))
+    found = verdicts(client, len(bodies))
+    siege.configuration.write_text(before)
+    assert siege.daemon.admin("reload")["ok"]
+    client.send(sr1.encode("SEND", len(bodies) + 1, "bob", 60, "-", body=b"hello"))
+    assert verdicts(client, len(bodies) + 1)[len(bodies) + 1] == "ok"
+    client.close()
+    assert set(found.values()) == {"unsealed"}
+
+
 # --- calls ---
 
 DEEP = 30_000
