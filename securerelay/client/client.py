@@ -6,6 +6,7 @@ is lost, and keeps what was not yet accepted until it is.  Everything that waits
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import typing
@@ -53,6 +54,7 @@ class Client(Service):
         journal: what the profile keeps on disk; None to keep messages in memory alone.
         sealing: seals what is sent and opens what comes, with the same journal; None to carry
             bodies as they are given.
+        strict: whether a body that is not sealed has to be said to be plain.
     """
 
     _log = Logger()
@@ -67,6 +69,7 @@ class Client(Service):
         now: Callable[[], float] = time.time,
         journal: Journal | None = None,
         sealing: Sealing | None = None,
+        strict: bool = False,
     ) -> None:
         self.peer = name
         self._clock = clock
@@ -74,6 +77,7 @@ class Client(Service):
         self._identity = identity
         self._journal = journal
         self.sealing = sealing
+        self._strict = strict
         self._session = Session(clock, journal, begun=self._begun, sealing=sealing)
         if sealing is not None:
             sealing.reach(self.call, lambda: self._link.welcome)
@@ -323,6 +327,8 @@ class Client(Service):
         letter = None
         if self.sealing is not None and not plain:
             letter = self.sealing.letter(to, content_type)
+        elif self._strict and not plain:
+            raise LocalError("a client that keeps nothing on disk cannot seal; say plain=True")
         limit = self._session.limit if letter is None else min(self._session.limit, MAX_BODY)
         if len(body) > limit:
             raise Refused("too-large", f"{len(body)} bytes; at most {limit}")
@@ -358,11 +364,18 @@ class Client(Service):
         if self._drains is None:
             return 0
         return await within(
-            self._drains.drain(self._lifetimes(receipts), again_after=0),
+            Deferred.fromCoroutine(self._flush(self._drains, receipts)),
             timeout,
             self._clock,
             lambda: TimedOut("the outbox could not be emptied in time; what is left stays there"),
         )
+
+    async def _flush(self, drains: Drains, receipts: bool) -> int:
+        drained = await drains.drain(self._lifetimes(receipts), again_after=0)
+        # What was held by other programs leaves in our own stream, as far as it can.
+        with contextlib.suppress(Refused):
+            await self._drained()
+        return drained
 
     def drain(self, timeout: float | None = TIMEOUT) -> Deferred[None]:
         """Wait until the relay has answered for every message.

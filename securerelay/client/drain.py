@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
@@ -26,6 +26,7 @@ from securerelay.client.resumed import Resumed, Spent
 from securerelay.client.rows import Left
 from securerelay.client.sealing.sealing import Sealing
 from securerelay.client.session import Session
+from securerelay.client.state import State
 from securerelay.errors import ConnectError, RemoteError, TimedOut
 
 ASK_AGAIN = 600_000
@@ -104,8 +105,6 @@ class Drains:
         if self._first:
             self._first, now = False, journal.now()
             journal.owners.tidy(await journal.do(lambda state: state.forget(now)))
-        if self._sealing is not None:
-            await self._sealing.adopt(journal.owners)
         before = journal.now() - again_after if lifetimes is not None else None
         found = await journal.do(lambda state: state.left(journal.owner, before), write=False)
         if lifetimes is not None:
@@ -113,27 +112,33 @@ class Drains:
         owners: dict[str, list[str]] = {}
         for left in found:
             owners.setdefault(left.owner, []).append(left.stream)
-        for owner, streams in owners.items():
+        held = await self._sealing.left() if self._sealing is not None else {}
+        for owner in (*owners, *(one for one in held if one not in owners)):
             claim = journal.owners.claim(owner)
             if claim is None:
                 continue
             done = False
             try:
-                done = True
-                for stream in streams:
-                    try:
-                        await self._drain(stream)
-                        drained += 1
-                    except RemoteError as error:
-                        # Its one message cannot be sealed for its recipient now.
-                        self._log.info("a stream is left: {error}", error=error)
-                        done = False
-            except BaseException:
-                done = False
-                raise
+                done = await self._drain_each(owners.get(owner, ()))
+                drained += len(owners.get(owner, ()))
+                if self._sealing is not None:
+                    # What was held came behind what had its place in a stream.
+                    await self._sealing.adopt(held.get(owner, ()))
             finally:
                 claim.release(remove=done)
         return drained
+
+    async def _drain_each(self, streams: Iterable[str]) -> bool:
+        """Drain streams; tells whether nothing is left in them."""
+        done = True
+        for stream in streams:
+            try:
+                await self._drain(stream)
+            except RemoteError as error:
+                # Its one message, which a key names, cannot be sealed for its recipient now.
+                self._log.info("a stream is left: {error}", error=error)
+                done = False
+        return done
 
     async def _expired(self, lifetimes: tuple[int, int], again_after: int) -> list[Left]:
         """List streams to be asked for messages that have expired; looking costs a little."""
@@ -187,8 +192,9 @@ class Drains:
                 return None
             if self._stopped:
                 raise ConnectError("the client was closed")
-            pen = await self._pen(stream)
+            pen = self._sealing.pen() if self._sealing is not None else Pen()
             outbox = Resumed(left, self._journal, watched, pen)
+            pen.recall(await self._journal.do(_refused(stream), write=False))
             session = Session(self._clock, outbox=outbox)
             link = self._connect(session)
             self._links.append(link)
@@ -205,13 +211,6 @@ class Drains:
                 self._links.remove(link)
                 await link.stop()
                 await self._journal.flush()
-
-    async def _pen(self, stream: str) -> Pen:
-        if self._sealing is None:
-            return Pen()
-        pen = self._sealing.pen()
-        pen.recall(await self._journal.do(lambda state: state.refused(stream), write=False))
-        return pen
 
     async def _go_on(self, stream: str, after: int) -> str:
         """Put what is left of a spent stream into a new one; returns its name."""
@@ -247,6 +246,10 @@ class Drains:
         with contextlib.suppress(ConnectError):
             await session.heard()
         return None
+
+
+def _refused(stream: str) -> Callable[[State], dict[str, list[int]]]:
+    return lambda state: state.refused(stream)
 
 
 def _give_up(failure: Failure, outbox: Resumed) -> None:

@@ -27,6 +27,13 @@ class Pen:
     def begin(self, stream: bytes) -> None:
         """A new stream begins."""
 
+    def recall(self, refused: dict[str, list[int]]) -> None:
+        """Learn what an earlier program was refused in this stream.
+
+        Args:
+            refused: numbers among those to the same recipient, by recipient.
+        """
+
     def number(self, entry: Entry) -> None:
         """A message got its seq."""
 

@@ -183,8 +183,9 @@ def test_no_message_is_lost_or_doubled_when_the_sender_is_killed_again_and_again
                 shown += shown_by(listener)
                 listener = stack.enter_context(place.bob.running("listen", "--json"))
             with program(profile, f"cycle{cycle}") as sender:
-                # Never a tenth of a mailbox, which is all that one sender may leave in it.
-                enough = chance.randrange(1, 100)
+                # In all not a tenth of a mailbox, which is all that one sender may leave in it: on a
+                # slow machine everything leaves in the end at once.
+                enough = chance.randrange(1, 40)
                 wait_until(lambda n=enough, s=sender: len(s.lines) >= n, "it has sent enough")  # type: ignore[misc]
                 journaled += sender.kill()
         place.alice.must("flush")

@@ -6,6 +6,7 @@ its programs, and whoever verifies a contact meanwhile, agree; it is on disk bef
 
 from __future__ import annotations
 
+import datetime
 import typing
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,10 +16,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from securerelay.client.journal import Journal
+from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
 from securerelay.client.sealing.vault import Contact, Vault
 from securerelay.client.state import State
+from securerelay.crypto import primitives
 from securerelay.errors import Refused, RemoteError, SecureRelayError
 from securerelay.protocol import lines
 from securerelay.sealing import bundle, envelope, pins
@@ -129,7 +132,10 @@ class Contacts:
         self._peers: dict[str, Peer] = {}
         self._wanted: dict[str, list[Deferred[Peer]]] = {}
         self._due: list[str] = []
+        self._anew: set[str] = set()
         self._listed: dict[str, bytes] = {}
+        self.log: KeyLog | None = None
+        """What new contacts' certificates have to be in; None to take them unproven."""
 
     # -- for sealing
 
@@ -156,10 +162,14 @@ class Contacts:
         peer = self.find(to)
         if peer is None and listed is not None:
             self._listed[to] = listed
-        return self.renew(to) if peer is None else succeed(peer)
+        return self._ask_for(to) if peer is None else succeed(peer)
 
     def renew(self, to: str) -> Deferred[Peer]:
         """Ask the relay for somebody's keys, whatever we have; see :meth:`want`."""
+        self._anew.add(to)
+        return self._ask_for(to)
+
+    def _ask_for(self, to: str) -> Deferred[Peer]:
         waiting: Deferred[Peer] = Deferred()
         asked = self._wanted.setdefault(to, [])
         asked.append(waiting)
@@ -179,16 +189,19 @@ class Contacts:
             Deferred.fromCoroutine(self._fetch(due[at : at + BATCH]))
 
     async def _fetch(self, names: list[str]) -> None:
-        learnt: dict[str, Peer | SecureRelayError]
+        learnt: dict[str, Peer | SecureRelayError] = {}
         try:
             await self._own.published()
-            answer = await self._call("key.fetch", {"peers": names})
-            entries = answer.get("bundles")
-            if not isinstance(entries, dict):
-                raise RemoteError("protocol", "key.fetch answered without bundles")
-            learnt = await self._learn({name: entries.get(name) for name in names})
+            learnt.update(await self._recall(names))
+            asked = [name for name in names if name not in learnt]
+            if asked:
+                answer = await self._call("key.fetch", {"peers": asked, **self._sized()})
+                entries = answer.get("bundles")
+                if not isinstance(entries, dict):
+                    raise RemoteError("protocol", "key.fetch answered without bundles")
+                learnt.update(await self._learn({name: entries.get(name) for name in asked}))
         except SecureRelayError as error:
-            learnt = dict.fromkeys(names, error)
+            learnt = {**dict.fromkeys(names, error), **learnt}
         for name in names:
             self._listed.pop(name, None)
             found = learnt[name]
@@ -197,6 +210,23 @@ class Contacts:
                     one.callback(found)
                 else:
                     one.errback(found)
+
+    async def _recall(self, names: list[str]) -> dict[str, Peer]:
+        """Return those whose keys another program of the profile has just fetched."""
+        found, now = {}, self._journal.now()
+        wanted = [name for name in names if name not in self._anew]
+        self._anew.difference_update(names)
+        for contact in await self._journal.do(
+            lambda state: self._vault.contacts(state, wanted), write=False
+        ):
+            if contact.bundle is None or not 0 <= now - contact.fetched < FRESH:
+                continue
+            known = bundle.read(contact.bundle, contact.name, self._ca_spki)
+            peer = Peer(self._own.author, known, contact.fetched)
+            if peer.fresh(contact.pin, now):
+                self._keep(contact, peer)
+                found[contact.name] = peer
+        return found
 
     # -- for opening
 
@@ -234,15 +264,43 @@ class Contacts:
 
     # -- what the relay serves
 
+    def _sized(self) -> dict[str, int]:
+        """Return what has proofs come with keys, if there is a log to prove them by."""
+        size = self.log.size if self.log is not None else None
+        return {} if size is None else {"size": size}
+
+    async def _unproven(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
+        """Return who is new, and whose certificate is not in the log where its owner sees it."""
+        unproven: dict[str, Peer | SecureRelayError] = {}
+        if self.log is None:
+            return unproven
+        await self.look_up(entries)
+        for name, entry in entries.items():
+            if name in self._pins or not isinstance(entry, dict) or not entry.get("bundle"):
+                continue
+            try:
+                served = bundle.read(_raw(entry), name, self._ca_spki)
+                keys = served.identity.spki, served.certificate
+                await self.log.certify(name, entry, *map(primitives.sha256, keys))
+            except Rejected as rejected:
+                if rejected.verdict is Verdict.LOG_BAD:
+                    self._notices.show(Verdict.LOG_BAD, name)
+                unproven[name] = rejected
+        return unproven
+
     async def _learn(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
         """Hold what the relay serves against what we know, write it down, and take it over."""
+        found = await self._unproven(entries)
         now = self._journal.now()
 
         def job(state: State) -> dict[str, _Learnt]:
-            return {name: self._judge(state, name, entry, now) for name, entry in entries.items()}
+            return {
+                name: self._judge(state, name, entry, now)
+                for name, entry in entries.items()
+                if name not in found
+            }
 
         learnt = await self._journal.do(job)
-        found: dict[str, Peer | SecureRelayError] = {}
         for name, one in learnt.items():
             peer = None
             if one.bundle is not None:
@@ -283,7 +341,9 @@ class Contacts:
             bundle.check_current(served, pin.fp, stored, pin.number, now)
         except Rejected as error:
             self._vault.save_contact(state, contact)
-            return _Learnt(contact, shown=shown, error=error)
+            away = error.verdict is Verdict.PEER_AWAY
+            reason = _away(served) if away else error
+            return _Learnt(contact, shown=shown, error=reason)
         pin = pins.hear(pin, served.number)
         contact = replace(contact, pin=pin, bundle=raw, fetched=now)
         self._vault.save_contact(state, contact)
@@ -309,7 +369,7 @@ def _raw(entry: dict[str, typing.Any]) -> bytes:
     """
     encoded = entry.get("bundle")
     if not isinstance(encoded, str):
-        raise Refused(NO_KEYS, "no keys were published yet")
+        raise Refused(NO_KEYS, "no keys to seal with were published yet")
     try:
         return lines.decode(encoded)
     except RemoteError as error:
@@ -325,6 +385,13 @@ def _hold(
     met, verdict = pins.meet(pin, served, frozenset(), now)
     again = verdict is Verdict.KEY_CHANGED and met.blocked == pin.blocked
     return met, None if again else verdict
+
+
+def _away(served: Bundle) -> Refused:
+    since = datetime.datetime.fromtimestamp(served.issued / 1000, datetime.timezone.utc)
+    verdict = Verdict.PEER_AWAY
+    words = verdict.words(peer=served.identity.name, since=since.date().isoformat())
+    return Refused(verdict.value, words)
 
 
 def _since(known: Contact | None, pin: Pin, now: int) -> int:

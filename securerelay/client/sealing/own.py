@@ -121,7 +121,10 @@ class OwnKeys:
     async def _publish(self) -> None:
         await self.look_up()
         number, due = await self._journal.do(self._standing, write=False)
-        if not due and await self._is_served(number):
+        if number:
+            self._have(number)  # an earlier program heard the relay say so
+        # Also before a new one is made: only the relay knows what a copy of us has published.
+        if await self._is_served(number) and not due:
             return
         for _ in range(TRIES):
             if await self._offer():

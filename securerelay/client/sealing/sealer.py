@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,7 +24,7 @@ from securerelay.client.pen import Pen
 from securerelay.client.rows import Move, Outgoing, pack_place
 from securerelay.client.sealing import letters
 from securerelay.client.sealing.contacts import NO_KEYS, Recipient
-from securerelay.client.sealing.held import Held
+from securerelay.client.sealing.held import Held, Spot
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
 from securerelay.client.sealing.roomlists import UNLISTED
@@ -297,6 +297,13 @@ class Sealer:
             else:
                 one.callback(None)
 
+    def adopt(self, spots: Sequence[tuple[str, Spot]]) -> None:
+        """Take over held messages of a program that is gone."""
+        self.held.adopt(spots)
+        for to in {to for to, _ in spots}:
+            self._verdicts.pop(to, None)
+            self._look(to)
+
     def connected(self) -> None:
         """A connection began: look again for those with held messages."""
         self._look_again()
@@ -434,9 +441,8 @@ class Sealer:
         waiting = self.held.waiting(to)
         for entry in waiting:
             self._give_up(entry, _refusal(error, to, STAYS))
-        new = before is None or before.code != error.code
-        if isinstance(error, Rejected) and not waiting and to in self.held and new:
-            self._notices.show(error.verdict, to)
+        if not waiting and to in self.held and (before is None or before.code != error.code):
+            self._notices.say(error.code, to, f"{_words(error, to)}; {STAYS}")
 
     async def _leave(self, to: str, error: RemoteError) -> None:
         """Take back what was numbered and not written."""
@@ -468,11 +474,15 @@ class Sealer:
             self._refused(entry, error.code if isinstance(error, RemoteError) else "failed")
 
 
+def _words(error: RemoteError, to: str) -> str:
+    if isinstance(error, Rejected):
+        return error.verdict.words(peer=to, room=to)
+    return error.detail
+
+
 def _refusal(error: BaseException | None, to: str, more: str = "") -> SecureRelayError:
     """Return what is told to whoever sent: the verdict's words."""
-    if isinstance(error, Rejected):
-        words = error.verdict.words(peer=to, room=to, since="a long time")
-        return Refused(error.code, f"{words}; {more}" if more else words)
     if isinstance(error, RemoteError):
-        return Refused(error.code, f"{error.detail}; {more}" if more else error.detail)
+        words = _words(error, to)
+        return Refused(error.code, f"{words}; {more}" if more else words)
     return error if isinstance(error, SecureRelayError) else ConnectError(str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,7 +15,6 @@ from securerelay.client.entry import Entry, Letter
 from securerelay.client.inbox import Inbox
 from securerelay.client.journal import Journal
 from securerelay.client.outbox import Outbox
-from securerelay.client.owners import Owners
 from securerelay.client.sealing import held
 from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.keylog import KeyLog
@@ -43,6 +42,7 @@ class Sealing:
         journal: the profile's.
         clock: the reactor.
         plain: peers and rooms with whom messages are not sealed.
+        proofs: whether new contacts' certificates have to be in the relay's key log.
 
     Attributes:
         vault: what is kept.
@@ -64,6 +64,7 @@ class Sealing:
         journal: Journal,
         clock: IReactorTime,
         plain: Collection[str] = (),
+        proofs: bool = True,
     ) -> None:
         self._clock = clock
         self._ask: Call | None = None
@@ -95,6 +96,8 @@ class Sealing:
         )
         self.sealer.rooms = self.rooms.out
         self.log = KeyLog(profile, journal, self.call, self.notices, self._relay_key)
+        if proofs:
+            self.contacts.log = self.log
         self.sealer.sight = lambda: self.log.seen
         self.opener.told = self.log.heard
 
@@ -188,6 +191,7 @@ class Sealing:
             await self.own.publish()
         finally:
             self.sealer.connected()
+        await self.own.drained(0)
         await self.opener.retry()
 
     def _failed(self, failure: Failure) -> None:
@@ -212,20 +216,21 @@ class Sealing:
 
     # -- what others left
 
-    async def adopt(self, owners: Owners) -> None:
-        """Take over what programs of the profile that are gone have held."""
+    async def left(self) -> dict[str, list[str]]:
+        """List the held streams that other programs began, by owner."""
+        found: dict[str, list[str]] = {}
         journal = self.journal
-        found = await journal.do(lambda state: held.left(state, journal.owner), write=False)
-        for owner, stream in found:
-            claim = owners.claim(owner)
-            if claim is None:
-                continue
-            try:
-                self.sealer.held.adopt(await journal.do(_taker(stream, journal.own())))
-            finally:
-                claim.release(remove=False)
-        if found:
-            self.sealer.connected()
+        for owner, stream in await journal.do(
+            lambda state: held.left(state, journal.owner), write=False
+        ):
+            found.setdefault(owner, []).append(stream)
+        return found
+
+    async def adopt(self, streams: Iterable[str]) -> None:
+        """Take over held streams whose owner is gone; we have its lock."""
+        for stream in streams:
+            spots = await self.journal.do(_taker(stream, self.journal.own()))
+            self.sealer.adopt(spots)
 
 
 def _taker(stream: str, owner: str) -> Callable[[State], list[tuple[str, held.Spot]]]:

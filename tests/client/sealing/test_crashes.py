@@ -1,0 +1,97 @@
+"""A program dies at any moment; the next one says the same, to the same, and nothing twice."""
+
+from __future__ import annotations
+
+import itertools
+
+from securerelay.client import Sent
+from securerelay.sealing.plaintext import Content
+from tests.client.sealing.village import Village
+
+
+def test_what_was_journaled_and_not_written_is_sealed_the_same_by_the_next(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "hello")
+    stream = alice.client._session.outbox.stream.decode()
+    alice.network.cut()
+    alice.network.factory = None
+    assert isinstance(alice.say("bob", "secret", wait="queued"), Sent)
+    alice.kill()
+    sealed: list[Content] = []
+    write = alice.sealing.sealer._content
+
+    def content(pen, entry):
+        sealed.append(write(pen, entry))
+        return sealed[-1]
+
+    alice.sealing.sealer._content = content
+    alice.start()
+    village.run(5)
+    assert bob.texts == ["hello", "secret"]
+    (one,) = sealed
+    assert (one.seq, one.index, one.to, one.body) == (2, 2, "bob", b"secret")
+    assert bob.shown[-1].stream == stream
+    assert (bob.notices, alice.states()) == ([], ["accepted", "accepted"])
+
+
+def test_what_was_written_and_not_answered_is_not_shown_twice(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "hello")
+    alice.lane.held = True
+    alice.client.post("bob", b"journaled, and not yet known to be")
+    village.run(1)
+    alice.lane.release()
+    village.clock.advance(0)
+    alice.network.run()
+    alice.kill()
+    alice.start()
+    village.run(5)
+    assert bob.texts.count("journaled, and not yet known to be") == 1
+    assert bob.notices == []
+
+
+def test_a_receiver_that_dies_before_it_has_dealt_with_messages_sees_them_again(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "one")
+    bob.kill()
+    messages = bob.client.listen()
+    bob.events = bob.client.events("notice", "refused")
+    bob.client.startService()
+    village.run(1)
+    for text in ("two", "three", "four"):
+        alice.say("bob", text)
+    taken = [messages.next() for _ in range(2)]
+    village.run(1)
+    assert [message.result.body for message in taken] == [b"two", b"three"]
+    bob.kill()
+    bob.start()
+    village.run(2)
+    assert bob.texts[1:] == ["three", "four"], "the first of them was dealt with"
+    alice.say("bob", "five")
+    assert bob.texts[-1] == "five"
+    assert bob.notices == []
+
+
+def test_wherever_a_sender_dies_nothing_is_lost_doubled_or_missed(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    village.person("carol")
+    count = itertools.count()
+    sent: list[str] = []
+    for steps in range(12):
+        for _ in range(3):
+            sent.append(str(next(count)))
+            alice.client.post("bob", sent[-1].encode())
+            alice.client.post("carol", b"waits")
+        village.clock.advance(0)
+        for _ in range(steps):
+            alice.network.run()
+            village.clock.advance(0)
+        alice.kill()
+        alice.start(listen=False)
+    village.run(10)
+    assert sorted(bob.texts, key=int) == sent
+    assert bob.notices == []
+    carol = village.person("carol").start()
+    village.run(90)
+    assert carol.texts == ["waits"] * 36
+    assert carol.notices == []
