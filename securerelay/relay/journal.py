@@ -142,6 +142,8 @@ class Journal:
         if self._queue or self._acks or self._kept or self._told:
             self._set()
         else:
+            # Somebody may have asked for a batch meanwhile for which there is nothing any more.
+            self._due = inf
             waiters, self._idle = self._idle, []
             for waiter in waiters:
                 waiter.callback(None)

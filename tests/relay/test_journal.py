@@ -43,6 +43,32 @@ def test_a_lone_message_to_somebody_absent_does_not_wait() -> None:
     assert store.written() == [(1,)]
 
 
+def test_a_batch_that_was_asked_for_in_vain_holds_nobody_up() -> None:
+    world, store, alice = busy()
+    journal = world.router.journal
+    alice.say(*said(1, 1))
+    journal.hurry()  # while one is written, and nothing comes for the next
+    store.answer()
+    world.run()
+    alice.say(*said(2, 2))
+    world.run(SOON)
+    assert store.written() == [(1,), (2,)]
+    store.answer()
+    world.run()
+    assert alice.of("ok")[-1] == (2,)
+
+
+def test_the_relay_can_wait_for_silence_twice_while_it_writes() -> None:
+    world, store, alice = busy()
+    journal = world.router.journal
+    alice.say(*said(1, 1))
+    again: list[object] = []
+    journal.idle().addCallback(lambda _: journal.idle().addCallback(again.append))
+    store.answer()
+    world.run(SOON)
+    assert again == [None]
+
+
 def test_messages_that_are_acknowledged_in_time_are_left_out_of_the_batch() -> None:
     world, store, alice = busy()
     bob = world.join("bob")
