@@ -49,9 +49,9 @@ def test_a_batch_that_was_asked_for_in_vain_holds_nobody_up() -> None:
     alice.say(*said(1, 1))
     journal.hurry()  # while one is written, and nothing comes for the next
     store.answer()
-    world.run()
+    world.run(1)
     alice.say(*said(2, 2))
-    world.run(SOON)
+    world.run(1)
     assert store.written() == [(1,), (2,)]
     store.answer()
     world.run()
