@@ -195,7 +195,7 @@ class Contacts:
             learnt.update(await self._recall(names))
             asked = [name for name in names if name not in learnt]
             if asked:
-                answer = await self._call("key.fetch", {"peers": asked, **self._sized()})
+                answer = await self._serve(asked)
                 entries = answer.get("bundles")
                 if not isinstance(entries, dict):
                     raise RemoteError("protocol", "key.fetch answered without bundles")
@@ -264,10 +264,16 @@ class Contacts:
 
     # -- what the relay serves
 
-    def _sized(self) -> dict[str, int]:
-        """Return what has proofs come with keys, if there is a log to prove them by."""
+    async def _serve(self, names: list[str]) -> dict[str, typing.Any]:
+        """Ask for keys, with proofs if there is a log to prove them by."""
         size = self.log.size if self.log is not None else None
-        return {} if size is None else {"size": size}
+        if size is not None:
+            try:
+                return await self._call("key.fetch", {"peers": names, "size": size})
+            except Refused as refusal:
+                if refusal.code != "bad-request":
+                    raise  # a log that is shorter than it was is found out elsewhere
+        return await self._call("key.fetch", {"peers": names})
 
     async def _unproven(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
         """Return who is new, and whose certificate is not in the log where its owner sees it."""

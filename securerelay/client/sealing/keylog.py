@@ -90,8 +90,14 @@ class KeyLog:
         self._relay_key = relay_key
         self._lock = DeferredLock()
         self._told: OrderedDict[Sight, None] = OrderedDict()
+        self._head: Head | None = None
         self.seen: Sight | None = None
         """The largest head seen; None if this program has not looked yet."""
+
+    @property
+    def size(self) -> int | None:
+        """The size of the log at which proofs are wanted; None if this program has not looked."""
+        return self._head.size if self._head is not None else None
 
     async def look(self, served: object = None) -> Report:
         """Hold the relay's log against what was seen of it, and read what is new.
@@ -124,6 +130,7 @@ class KeyLog:
         if kept.sight is not None:
             self.seen = kept.sight
             await self._agree(kept.sight, now)
+        self._head = head
         largest = max(filter(None, (kept.sight, now)))
         read, hidden = kept.read, False
         try:
@@ -193,6 +200,39 @@ class KeyLog:
         asked = {"peers": [name], "size": head.size}
         entry = (await self._call("key.fetch", asked)).get("bundles", {}).get(name) or {}
         return check_entry(head, entry, name, primitives.sha256(peer.spki), peer.sha256)
+
+    # -- others' places in it
+
+    async def certify(
+        self, name: str, entry: dict[str, typing.Any], spki: bytes, certificate: bytes
+    ) -> None:
+        """Check that the certificate of somebody new is in the log, where its owner sees it.
+
+        Args:
+            name: the peer's.
+            entry: as ``key.fetch`` gave it, asked for with :attr:`size`.
+            spki: SHA-256 of its identity key.
+            certificate: SHA-256 of its certificate.
+
+        Raises:
+            Rejected: ``log-bad``, or what :meth:`look` finds.
+            ConnectError: the relay could not be asked.
+        """
+        head, index = self._head, entry.get("index")
+        if head is None or not isinstance(index, int) or index >= head.size:
+            try:
+                head = (await self.look()).head
+            except Rejected:
+                head = self._head  # an alarm about our own name says nothing of this one
+                if head is None:
+                    raise
+        if not isinstance(entry.get("proof"), list) and isinstance(index, int):
+            asked = {"inclusion": index, "size": head.size}
+            try:
+                entry = {**entry, "proof": (await self._call("log.proof", asked)).get("hashes")}
+            except Refused as refusal:
+                raise Rejected(Verdict.LOG_BAD, f"no proof: {refusal.code}") from None
+        check_entry(head, entry, name, spki, certificate)
 
     # -- what contacts tell
 

@@ -9,13 +9,17 @@ import pytest
 
 from securerelay.client.sealing.keylog import load
 from securerelay.crypto import merkle
+from securerelay.crypto.primitives import ed25519_public, sha256
 from securerelay.errors import Refused
 from securerelay.identity import keylog
 from securerelay.identity.keylog import Kind, Leaf
 from securerelay.protocol.lines import decode, encode
+from securerelay.sealing import bundle
+from securerelay.sealing.fingerprint import Identity
+from securerelay.sealing.prekeys import Prekey
 from securerelay.sealing.verdicts import Rejected
 from tests.client.sealing.town import Answer, Member, Town
-from tests.keys import authority, rsa_key
+from tests.keys import authority, rsa_key, spki
 from tests.relay.world import RELAY_KEY
 
 SPLIT = "ALARM: the relay shows different key logs to different people"
@@ -66,6 +70,11 @@ def true_leaves(one: Member) -> list[Leaf]:
     """What the relay's own log has."""
     answer = one.town.after(one.call("log.leaves", {"from": 0}))
     return [Leaf.read(decode(text)) for text in answer["leaves"]]
+
+
+def forget(town: Town, one: Member) -> None:
+    """Have somebody's profile be one that has not seen the log yet."""
+    town.after(one.journal.do(lambda state: state.db.execute("DELETE FROM log") and None))
 
 
 def alarmed(town: Town, one: Member, verdict: str) -> None:
@@ -173,14 +182,16 @@ def test_an_older_head_is_held_against_the_newer_one_and_does_not_replace_it(tow
 class TestTwoViews:
     def test_are_proven_and_shown_by_the_first_message_between_them(self, town: Town):
         alice, bob = town.settle("alice", "bob")
+        alice.say("bob", "hi")
         town.after(bob.log.look())
         # Alice is shown a log of her own, in which Bob has another key.
         Log(true_leaves(alice)[0], leaf("bob")).serve(town)
+        forget(town, alice)
         town.after(alice.log.look())
         assert alice.words == []
         town.lies.clear()
         alice.say("bob", "hello")
-        assert bob.texts == ["alice: hello"]
+        assert bob.texts == ["alice: hi", "alice: hello"]
         assert bob.words == [SPLIT]
 
     def test_are_no_two_views_if_one_is_only_older(self, town: Town):
@@ -195,8 +206,10 @@ class TestTwoViews:
 
     def test_are_found_though_the_relay_has_no_proof(self, town: Town):
         alice, bob = town.settle("alice", "bob")
+        alice.say("bob", "hi")
         town.after(bob.log.look())
         Log(true_leaves(alice)[0], *map(leaf, ("bob", "carol", "dora"))).serve(town)
+        forget(town, alice)
         town.after(alice.log.look())
         town.lies.clear()
         alice.say("bob", "hello")
@@ -218,3 +231,83 @@ def test_a_policy_that_hides_the_leaves_is_told_and_the_head_is_held_to(town: To
     (words,) = alice.words
     assert "could not be checked" in words
     assert alice.log.seen == (report.head.size, report.head.root)
+
+
+class TestNewContacts:
+    """A certificate that is not in the log, where its owner sees it, makes nobody a contact."""
+
+    def second_bob(self, town: Town) -> tuple[str, str]:
+        """The keys of a second Bob, and the leaf of his certificate."""
+        seed, now = bytes(range(32)), int(town.now() * 1000)
+        other = Identity(authority().relay_id, "bob", spki(index=60), ed25519_public(seed))
+        der = authority().issue_peer("bob", other.spki, town.world.date()).der
+        raw = bundle.build(
+            *(rsa_key(index=60), other, der),
+            number=now + 1,
+            issued=now,
+            prekey=Prekey.generate().public,
+        )
+        made = Leaf(Kind.ISSUED, now, "bob", sha256(other.spki), sha256(der))
+        return encode(raw), encode(made.encode())
+
+    def serve(self, town: Town, **changes: object) -> None:
+        def lie(who: Member, asked: Answer, said: Answer) -> Answer | None:
+            if who.name == "bob" or asked["peers"] != ["bob"]:
+                return None
+            return {"bundles": {"bob": {**said["bundles"]["bob"], **changes}}}
+
+        town.lies["key.fetch"] = lie
+
+    def refused(self, town: Town, alice: Member) -> None:
+        with pytest.raises(Rejected, match=r"^log-bad"):
+            alice.say("bob", "secret")
+        assert alice.contacts.pin("bob") is None
+        assert alice.bodies == []
+        assert alice.words == [BAD]
+
+    @pytest.mark.parametrize("looked", [False, True])
+    def test_a_contact_in_the_log_is_taken(self, town: Town, looked: bool):
+        alice, bob = town.settle("alice", "bob")
+        if looked:
+            town.after(alice.log.look())
+        alice.say("bob", "hello")
+        assert bob.texts == ["alice: hello"]
+        assert alice.words == []
+
+    def test_one_who_came_after_the_last_look_is_taken_too(self, town: Town):
+        (alice,) = town.settle("alice")
+        town.after(alice.log.look())
+        (bob,) = town.settle("bob")
+        alice.say("bob", "hello")
+        assert bob.texts == ["alice: hello"]
+
+    def test_a_second_bob_under_the_first_ones_leaf_is_nobody(self, town: Town):
+        alice, _ = town.settle("alice", "bob")
+        raw, _ = self.second_bob(town)
+        self.serve(town, bundle=raw)
+        self.refused(town, alice)
+
+    def test_a_second_bob_under_a_leaf_that_is_not_in_the_log_is_nobody(self, town: Town):
+        alice, _ = town.settle("alice", "bob")
+        raw, made = self.second_bob(town)
+        self.serve(town, bundle=raw, leaf=made)
+        self.refused(town, alice)
+
+    @pytest.mark.parametrize("missing", ["index", "leaf"])
+    def test_a_second_bob_without_a_leaf_is_nobody(self, town: Town, missing: str):
+        alice, _ = town.settle("alice", "bob")
+        raw, _ = self.second_bob(town)
+        self.serve(town, **{"bundle": raw, missing: None})
+        self.refused(town, alice)
+
+    def test_a_second_bob_in_the_log_is_seen_by_the_first(self, town: Town):
+        alice, bob = town.settle("alice", "bob")
+        raw, made = self.second_bob(town)
+        log = Log(*true_leaves(alice), Leaf.read(decode(made)))
+        log.serve(town)
+        tree = merkle.Tree(map(merkle.leaf_hash, log.leaves))
+        proof = [encode(one) for one in tree.inclusion(2, 3)]
+        self.serve(town, bundle=raw, leaf=made, index=2, proof=proof)
+        town.after(alice.contacts.want("bob"))  # at first sight nobody could tell
+        alarmed(town, bob, "foreign-leaf")
+        assert bob.words == ["ALARM: the relay issued a certificate for bob that is not yours"]

@@ -161,6 +161,7 @@ class Member:
             lambda: spki(index=RELAY_KEY),
         )
         self.opener.told = self.log.heard
+        self.contacts.log = self.log
         self.told: list[tuple[str, str]] = []
         self.shown: list[Message] = []
         self.bodies: list[bytes] = []

@@ -189,7 +189,7 @@ class Person:
         self.lane = InlineLane()
         journal = Journal(self.profile.path, self.lane, village.clock, village.relay.now)
         self.profile.key()
-        self.sealing = Sealing(self.profile, journal, village.clock)
+        self.sealing = Sealing(self.profile, journal, village.clock, proofs=False)
         self.listening = None
         return Client(
             ProfileIdentity(self.profile, now=village.relay.now),
