@@ -59,8 +59,7 @@ def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
         else:
             await talk(reactor, client, peer, source, common.out)
 
-    # Nothing of a private talk, not even that it was held, is kept in the profile.
-    access.run(work, durable=not ephemeral)
+    access.run(work)
 
 
 async def talk(reactor: Any, client: Client, peer: str, source: Input, out: Output) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from securerelay.client import Client, Sent
 
 MAGIC = b"securerelay-chat/1 "
+TYPE = "application/vnd.securerelay.chat"
 TIMEOUT = 30.0
 GOODBYE = 2.0
 """Seconds that the other end has to answer our goodbye."""
@@ -138,7 +139,8 @@ class Meeting:
 
     def _send(self, kind: str, argument: str, rest: bytes = b"") -> Deferred[Sent]:
         frame = MAGIC + f"{kind} {argument}\n".encode("ascii") + rest
-        return self._client.send(self._peer, frame, ttl=0, timeout=TIMEOUT)
+        # What has no lifetime is sealed and written to no disk.
+        return self._client.send(self._peer, frame, ttl=0, timeout=TIMEOUT, content_type=TYPE)
 
     def _carry(self, data: bytes) -> None:
         self._send("data", self._tag, data).addErrback(self._gone)

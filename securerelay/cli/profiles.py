@@ -138,8 +138,8 @@ class Access:
             try:
                 return await work(reactor, client)
             finally:
+                await client.close()  # what comes up until then is told too
                 notices.cancel()
-                await client.close()
 
         return run(working)
 
