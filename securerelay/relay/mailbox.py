@@ -352,8 +352,8 @@ class Mailbox:
 
     # --- acknowledgements ---
 
-    def ack(self, upto: int) -> None:
-        """Forget every message up to a number.
+    def ack(self, upto: int) -> bool:
+        """Forget every message up to a number; returns whether that was any news.
 
         Raises:
             RemoteError: ``protocol`` if nothing with this number was ever sent.
@@ -361,7 +361,7 @@ class Mailbox:
         if upto > self._shown:
             raise RemoteError("protocol", f"ACK {upto}, but {self._shown} was the last sent")
         if upto <= self._acked:
-            return
+            return False
         failpoints.reach("after-delivery-before-ack")
         self._acked = upto
         stored = self.count > 0
@@ -398,6 +398,7 @@ class Mailbox:
             self.peer.router.journal.ack(self, upto)
         if not self.live and self.listener is not None:
             self._catch_up()
+        return True
 
     def freed(self, acked: Acked) -> None:
         """The store forgot acknowledged messages: make room, and tell those who wanted to know."""

@@ -95,7 +95,17 @@ class Peer:
         text: the same as ``str``.
     """
 
-    __slots__ = ("_allowance", "_calls", "mailbox", "name", "router", "sessions", "streams", "text")
+    __slots__ = (
+        "_allowance",
+        "_calls",
+        "_excess",
+        "mailbox",
+        "name",
+        "router",
+        "sessions",
+        "streams",
+        "text",
+    )
 
     def __init__(self, router: Router, name: bytes, text: str) -> None:
         self.router = router
@@ -106,6 +116,15 @@ class Peer:
         self.mailbox: Mailbox | None = None
         self._allowance: Allowance | None = None
         self._calls: TokenBucket | None = None
+        self._excess: TokenBucket | None = None
+
+    @property
+    def excess(self) -> TokenBucket:
+        """What it sent beyond what it may; owed until it could have sent that."""
+        if self._excess is None:
+            rate = self._limits().messages_per_second
+            self._excess = TokenBucket(rate, max(1.0, rate / 10), self.router.seconds)
+        return self._excess
 
     @property
     def allowance(self) -> Allowance:
@@ -126,7 +145,7 @@ class Peer:
 
     def relimit(self) -> None:
         """Go by the configuration as it is now."""
-        self._allowance = self._calls = None
+        self._allowance = self._calls = self._excess = None
 
     @property
     def idle(self) -> bool:

@@ -11,8 +11,9 @@ What the text of the protocol leaves open is decided so:
   are answered in any order.
 * A session's STREAM, LISTEN, ACK and CALL may come in any order, before and between SENDs; LISTEN
   more often than calls are allowed is a breach of the protocol.
-* Every SEND counts against the peer's rate, whatever its verdict.  Who is too fast is not read for
-  a tenth of a second.
+* Every SEND counts against the peer's rate, whatever its verdict, and so does a PING, a PONG or an
+  ACK of nothing new.  Who is too fast is not read for a tenth of a second, and longer if what it
+  sent beyond its rate would have taken longer.
 """
 
 from __future__ import annotations
@@ -207,10 +208,26 @@ class Session:
         self._hold(_JOURNAL, hold)
 
     def slow_down(self) -> None:
-        """Do not read for a moment, for the peer is faster than it may be."""
+        """Do not read for a moment, for the peer is faster than it may be; longer for more of it.
+
+        A single read holds thousands of short messages, and to say no costs time as well.
+        """
+        self.peer.excess.owe(1)
         if not self._held & _RATE:
             self._hold(_RATE, True)
-            self.context.reactor.callLater(PENANCE, self._hold, _RATE, False)
+            self.context.reactor.callLater(PENANCE, self._go_on)
+
+    def _go_on(self) -> None:
+        wait = self.peer.excess.take(0)
+        if wait > 0.0 and self._wire is not None:
+            self.context.reactor.callLater(max(wait, PENANCE), self._go_on)
+        else:
+            self._hold(_RATE, False)
+
+    def _chat(self) -> None:
+        """Count what costs little, but not nothing: it may come as often as messages."""
+        if not self.peer.allowance.take(0):
+            self.slow_down()
 
     def hold_reading(self) -> None:
         """Do not read any more, for the relay ends."""
@@ -277,14 +294,17 @@ class Session:
         mailbox = self.peer.mailbox
         if mailbox is None:
             raise RemoteError("protocol", "ACK without LISTEN")
-        mailbox.ack(number)
+        if not mailbox.ack(number):
+            self._chat()
 
     def ping(self, token: bytes) -> None:
         """``PING``: answer."""
+        self._chat()
         self.write(messages.pong(token))
 
     def pong(self, token: bytes) -> None:
         """``PONG``: that something came at all is what counts."""
+        self._chat()
 
     def call(self, tag: bytes, method: bytes, body: bytes) -> None:
         """``CALL``: a control method."""

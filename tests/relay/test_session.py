@@ -32,6 +32,22 @@ def test_a_ping_is_answered() -> None:
     assert alice.of("pong") == [(b"abc",)]
 
 
+@pytest.mark.parametrize(
+    "said", [messages.ping(b"x"), messages.pong(b"x"), messages.ack(0)], ids=["PING", "PONG", "ACK"]
+)
+def test_who_chatters_is_not_read_for_as_long_as_that_would_have_taken(said: bytes) -> None:
+    world, alice, bob = pair(Config(peer=PeerLimits(messages_per_second=100, messages_burst=100)))
+    bob.say(said * 50)
+    assert bob.pipe.producerState == "producing"
+    bob.say(said * 1000)
+    assert bob.end == ""
+    world.run(5)
+    assert bob.pipe.producerState == "paused"
+    assert alice.pipe.producerState == "producing"
+    world.run(6)
+    assert bob.pipe.producerState == "producing"
+
+
 def test_everything_of_one_turn_leaves_in_one_record() -> None:
     _world, alice, bob = pair()
     before = bob.connection.carried
