@@ -110,6 +110,7 @@ _STATUS = {
     "split-log": UNTRUSTED,
     "log-bad": UNTRUSTED,
     "unchecked": UNTRUSTED,
+    "unlisted": UNTRUSTED,
 }
 
 _NEXT = {
@@ -127,7 +128,7 @@ _NEXT = {
     "foreign-leaf": "have the name revoked, and tell your contacts to verify you",
     "split-log": "verify your contacts where the relay cannot listen",
     "log-bad": "tell the administrator, and verify your contacts",
-    "unlisted": "its owner makes a sealed one with securerelay room create, or say --plain",
+    "unlisted": "if it is for services that do not seal, name it with --plain-with",
 }
 """What to do about keys, lists or logs that are not to be trusted."""
 
