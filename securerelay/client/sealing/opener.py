@@ -286,7 +286,8 @@ class Opener:
             *(arrival.key_id, verdict.value, now, body),
         )
         new = await self._journal.do(lambda state: self._vault.keep_unopened(state, kept))
-        if new:
+        # A room key is often only a moment behind; if not, it is told when it is asked for.
+        if new and verdict is not Verdict.KEY_MISSING:
             self._notices.show(verdict, said.sender)
         self.inbox.drop(arrival.n)
 

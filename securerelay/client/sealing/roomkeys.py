@@ -239,6 +239,8 @@ class RoomKeys:
         if members is None:
             return
         await self._journal.do(lambda state: self._vault.note_asked(state, one, now))
+        if not one.asked:
+            self._notices.show(Verdict.KEY_MISSING, one.sender, room=one.room)
         request = KeyRequest(members.room_id, one.key)
         self._tell(one.sender, KeyRequest.CONTENT_TYPE, request.body())
 
