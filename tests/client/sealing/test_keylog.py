@@ -143,6 +143,21 @@ def test_a_log_that_lost_a_leaf_is_another_log(town: Town):
     assert alice.words == [SPLIT]
 
 
+def test_another_log_of_the_same_size_is_another_log(town: Town):
+    alice, _ = town.settle("alice", "bob")
+    town.after(alice.log.look())
+    Log(*true_leaves(alice)[:-1], leaf("mallory")).serve(town)
+    alarmed(town, alice, "split-log")
+    assert alice.words == [SPLIT]
+
+
+def test_an_older_head_of_another_log_is_another_log(town: Town):
+    alice, _ = town.settle("alice", "bob")
+    town.after(alice.log.look())
+    Log(leaf("mallory")).serve(town)
+    alarmed(town, alice, "split-log")
+
+
 def test_a_head_with_leaves_that_do_not_make_it_is_another_log(town: Town):
     alice, _ = town.settle("alice", "bob")
     shown = Log(*true_leaves(alice), leaf("mallory"))
