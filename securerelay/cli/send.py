@@ -166,7 +166,7 @@ async def send_first(
         unreachable.append(failure.value)
         sending.cancel()
 
-    if not (queue or client.running or options["once"]):  # a key has a connection of its own
+    if not (queue or client.running):
         client.startService()
         client.connected(client.attempts, options["timeout"]).addErrback(failed)
     try:

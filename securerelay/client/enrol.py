@@ -6,6 +6,7 @@ certificate to the same key again; so whatever breaks in between, trying again c
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pathlib
 import time
@@ -19,7 +20,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
-from securerelay.client.peer import Endpoint, endpoints, the_reactor
+from securerelay.client.peer import Endpoint, endpoints, service, the_reactor
 from securerelay.client.session import Session
 from securerelay.client.verdicts import JOINING, explain, explain_failure
 from securerelay.client.waiting import within
@@ -44,6 +45,8 @@ TIMEOUT = 120.0
 """Seconds for all of it, making a key on a slow machine and attempts that fail included."""
 ATTEMPTS = 4
 """Connections that are made when they break before the certificate has come."""
+PUBLISH = 10.0
+"""Seconds in which to publish the first keys."""
 PAUSE = 1.0
 """Seconds before the second of them; each next pause is twice as long."""
 
@@ -221,4 +224,25 @@ async def enrol(
         return joined
 
     late = TimedOut(f"the relay at {invitation.address} did not answer in time")
-    return await within(Deferred.fromCoroutine(joining()), timeout, reactor, lambda: late)
+    joined = await within(Deferred.fromCoroutine(joining()), timeout, reactor, lambda: late)
+    # So that others can write before the first program runs; if it fails, that one does it.
+    with contextlib.suppress(SecureRelayError):
+        await _publish(joined, endpoint=endpoint, suites=suites, groups=groups, reactor=reactor)
+    return joined
+
+
+async def _publish(profile: Profile, **options: typing.Any) -> None:
+    """Have the relay know the keys that others seal with."""
+    client = service(profile, **options)
+    assert client.sealing is not None, "services seal"
+    client.startService()
+    try:
+        await client.connected(client.attempts, PUBLISH)
+        await within(
+            client.sealing.own.published(),
+            PUBLISH,
+            options["reactor"],
+            lambda: TimedOut("the relay did not take our keys in time"),
+        )
+    finally:
+        await client.close()

@@ -6,7 +6,7 @@ import datetime
 import pathlib
 import time
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from securerelay.client.client import Client
 from securerelay.client.journal import Journal
 from securerelay.client.lane import ThreadLane
+from securerelay.client.sealing.sealing import Sealing
 from securerelay.crypto import contexts, primitives
 from securerelay.crypto.groups import DEFAULT_GROUPS
 from securerelay.errors import LocalError, RemoteError
@@ -158,6 +159,7 @@ def service(
     suites: tuple[str, ...] = primitives.SUITES,
     groups: tuple[str, ...] = DEFAULT_GROUPS,
     durable: bool = True,
+    plain: Collection[str] = (),
     reactor: typing.Any = None,
 ) -> Client:
     """Make a client as a service: it connects when it is started, and again whenever it has to.
@@ -170,7 +172,9 @@ def service(
         suites: permitted AEADs by preference.
         groups: permitted key-exchange groups by preference.
         durable: whether messages, and which of those that came were dealt with, are kept in the
-            profile and so outlive this program; False keeps them in memory.
+            profile and so outlive this program; False keeps nothing there, and so can neither seal
+            nor open: what is sent has to be said to be plain.
+        plain: peers that may write to us without sealing, such as services.
         reactor: the reactor; Twisted's own unless told otherwise.
 
     Raises:
@@ -184,9 +188,12 @@ def service(
         profile = Profile.open(path)
     profile.credential(passphrase)
     where = endpoints(profile.addresses, endpoint, reactor)
-    journal = Journal(profile.path, ThreadLane(reactor), reactor) if durable else None
     identity = ProfileIdentity(profile, suites, groups)
-    return Client(identity, profile.name, where, reactor, journal=journal)
+    if not durable:
+        return Client(identity, profile.name, where, reactor, strict=True)
+    journal = Journal(profile.path, ThreadLane(reactor), reactor)
+    sealing = Sealing(profile, journal, reactor, plain)
+    return Client(identity, profile.name, where, reactor, journal=journal, sealing=sealing)
 
 
 async def connect(

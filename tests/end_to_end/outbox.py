@@ -1,7 +1,7 @@
 """A program that sends until it is killed.
 
-Usage: ``outbox.py FOLDER WORD`` sends ``WORD 1``, ``WORD 2``, ... and prints each once it is in the
-outbox.
+Usage: ``outbox.py FOLDER WORD MOST`` sends ``WORD 1``, ``WORD 2``, ... ``WORD MOST`` and prints each
+once it is in the outbox.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ def tell(text: str) -> None:
     sys.stdout.flush()
 
 
-async def send(client: Client, word: str) -> None:
+async def send(client: Client, word: str, most: int) -> None:
     client.startService()
     slots = DeferredSemaphore(20)
-    number = 0
-    while True:
+    for number in range(1, most + 1):
         await slots.acquire()
-        number += 1
         body = f"{word} {number}"
         sending = client.send("bob", body.encode(), wait="queued", receipt=number % 3 == 0)
         sending.addCallback(lambda _, body=body: tell(body))
         sending.addBoth(lambda _: slots.release())
+    await Deferred()
 
 
-async def main(reactor: Any, folder: str, word: str) -> None:
-    await send(service(pathlib.Path(folder), reactor=reactor), word)
+async def main(reactor: Any, folder: str, word: str, most: str) -> None:
+    await send(service(pathlib.Path(folder), reactor=reactor), word, int(most))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ from tests.end_to_end.people import COMMAND, Person, Running, enrol
 from tests.relay.folders import copy_folder
 
 SMALL = ("--key-bits", "2048")
+MOST = 45
+"""Messages of each of 20 programs: in all less than a tenth of a mailbox, which is what one sender
+may leave in it, for on a slow machine everything leaves in the end at once.
+"""
 PROGRAM = Path(__file__).parent / "outbox.py"
 
 
@@ -182,10 +186,8 @@ def test_no_message_is_lost_or_doubled_when_the_sender_is_killed_again_and_again
                 listener.wait()
                 shown += shown_by(listener)
                 listener = stack.enter_context(place.bob.running("listen", "--json"))
-            with program(profile, f"cycle{cycle}") as sender:
-                # In all not a tenth of a mailbox, which is all that one sender may leave in it: on a
-                # slow machine everything leaves in the end at once.
-                enough = chance.randrange(1, 40)
+            with program(profile, f"cycle{cycle}", str(MOST)) as sender:
+                enough = chance.randrange(1, MOST)
                 wait_until(lambda n=enough, s=sender: len(s.lines) >= n, "it has sent enough")  # type: ignore[misc]
                 journaled += sender.kill()
         place.alice.must("flush")
