@@ -1,7 +1,8 @@
 """A relay and two peers, from nothing to a revoked name: what ``make demo`` shows.
 
-Everything is real, a daemon under twistd and the ``securerelay`` command, and lives in a temporary
-folder on a free port, which is gone afterwards.
+What the two say is sealed, and after each message everything that the relay keeps and logs is
+searched for it.  Everything is real, a daemon under twistd and the ``securerelay`` command, and
+lives in a temporary folder on a free port, which is gone afterwards.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Demo:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.data = folder / "relay"
+        self.log = folder / "relay.log"
+        self.said: list[str] = []
         mine = {key: value for key, value in os.environ.items() if "SECURERELAY" not in key}
         self.environment = {
             **mine,
@@ -46,9 +49,11 @@ class Demo:
         options = ["--port", "tcp:0:interface=127.0.0.1", "--data", str(self.data)]
         command = ["twistd", "-n", "--pidfile=", "securerelay", *options]
         say("$ " + shlex.join(command))
-        log = self.folder / "relay.log"
         # The relay tells when it serves just as it tells systemd.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, log.open("wb") as output:
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
+            self.log.open("wb") as output,
+        ):
             ready.bind(str(self.folder / "notify"))
             ready.settimeout(0.2)
             process = subprocess.Popen(
@@ -60,7 +65,7 @@ class Demo:
                 stderr=subprocess.STDOUT,
             )
             try:
-                wait_until_ready(ready, process, log)
+                wait_until_ready(ready, process, self.log)
                 yield
             finally:
                 process.send_signal(signal.SIGTERM)
@@ -94,6 +99,28 @@ class Demo:
             sys.exit(f"demo: exit status {done.returncode}, and not {status}")
         return done.stdout.strip()
 
+    def say(self, sender: str, to: str, text: str) -> None:
+        """Have somebody send a message, and show that the relay has none of it."""
+        self.run("send", to, text, "--profile", sender)
+        self.said.append(text)
+        self.search()
+
+    def kept(self) -> Iterator[tuple[pathlib.Path, bytes]]:
+        """Yield all files that the relay has, and what it logged, with their contents."""
+        for path in (*self.data.rglob("*"), self.log):
+            if path.is_file():
+                yield path, path.read_bytes()
+
+    def search(self) -> None:
+        """Look for what was said in everything that the relay keeps; leave if it is there."""
+        size = 0
+        for path, content in self.kept():
+            size += len(content)
+            for text in self.said:
+                if text.encode() in content:
+                    sys.exit(f"demo: the relay could read {text!r}: it is in {path}")
+        say(f"  (searched {size:,} bytes that the relay keeps and logs: nothing said is there)")
+
 
 def wait_until_ready(
     ready: socket.socket, process: subprocess.Popen[bytes], log: pathlib.Path
@@ -121,28 +148,49 @@ def title(text: str) -> None:
     say(f"\n== {text}")
 
 
+def play(demo: Demo) -> None:
+    """Show it all.
+
+    Args:
+        demo: the stage.
+    """
+    title("A relay makes its authority and its identity, and serves")
+    with demo.relay():
+        for name in ("alice", "bob"):
+            title(f"{name.capitalize()} is invited, and joins with a key of their own")
+            invitation = demo.run("invite", name, "--data", str(demo.data))
+            demo.run("join", "-", given=invitation)
+        title("Alice writes to Bob, who is not there; his mailbox keeps it, sealed")
+        demo.say("alice", "bob", "Hello Bob, are you there?")
+        demo.run("listen", "--count", "1", "--profile", "bob")
+        title("Bob answers")
+        demo.say("bob", "alice", "Hello Alice, now I am.")
+        demo.run("listen", "--count", "1", "--profile", "alice")
+        title("They compare a number on the telephone, and know whose keys they have")
+        for name, other in (("alice", "bob"), ("bob", "alice")):
+            demo.run("verify", other, "--yes", "--profile", name)
+        demo.run("contacts", "--profile", "alice")
+        demo.run("send", "bob", "--explain", "--profile", "alice")
+        title("A room, for the members whom Alice signs")
+        demo.run("room", "create", "@team", "bob", "--profile", "alice")
+        demo.say("alice", "@team", "Lunch at noon, everybody.")
+        demo.run("listen", "--count", "1", "--profile", "bob")
+        title("Bob looks whether the relay has made a second Bob")
+        demo.run("log", "verify", "--profile", "bob")
+        title("Nobody is called carol")
+        demo.run("send", "carol", "Hello?", "--profile", "alice", status=5)
+        title("Bob is shut out")
+        demo.run("revoke", "bob", "--data", str(demo.data))
+        demo.run("send", "alice", "Me again.", "--profile", "bob", status=4)
+    title("The relay is stopped. What has it kept of all that was said?")
+    demo.search()
+
+
 def main() -> None:
-    """Show it all."""
+    """Show it all, and clean up."""
     with tempfile.TemporaryDirectory(prefix="securerelay-demo-") as folder:
-        demo = Demo(pathlib.Path(folder))
-        title("A relay makes its authority and its identity, and serves")
-        with demo.relay():
-            for name in ("alice", "bob"):
-                title(f"{name.capitalize()} is invited, and joins with a key of their own")
-                invitation = demo.run("invite", name, "--data", str(demo.data))
-                demo.run("join", "-", given=invitation)
-            title("Alice writes to Bob, who is not there; his mailbox keeps it")
-            demo.run("send", "bob", "Hello Bob, are you there?", "--profile", "alice")
-            demo.run("listen", "--count", "1", "--profile", "bob")
-            title("Bob answers")
-            demo.run("send", "alice", "Hello Alice, now I am.", "--profile", "bob")
-            demo.run("listen", "--count", "1", "--profile", "alice")
-            title("Nobody is called carol")
-            demo.run("send", "carol", "Hello?", "--profile", "alice", status=5)
-            title("Bob is shut out")
-            demo.run("revoke", "bob", "--data", str(demo.data))
-            demo.run("send", "alice", "Me again.", "--profile", "bob", status=4)
-        title("The relay is stopped and everything erased. That was SecureRelay.")
+        play(Demo(pathlib.Path(folder)))
+    title("Everything is erased. That was SecureRelay.")
 
 
 if __name__ == "__main__":
