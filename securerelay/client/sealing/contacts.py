@@ -195,7 +195,8 @@ class Contacts:
             learnt.update(await self._recall(names))
             asked = [name for name in names if name not in learnt]
             if asked:
-                answer = await self._serve(asked)
+                fetch = self._call if self.log is None else self.log.fetch
+                answer = await fetch("key.fetch", {"peers": asked})
                 entries = answer.get("bundles")
                 if not isinstance(entries, dict):
                     raise RemoteError("protocol", "key.fetch answered without bundles")
@@ -263,17 +264,6 @@ class Contacts:
         self._journal.do(note).addErrback(lambda _: None)
 
     # -- what the relay serves
-
-    async def _serve(self, names: list[str]) -> dict[str, typing.Any]:
-        """Ask for keys, with proofs if there is a log to prove them by."""
-        size = self.log.size if self.log is not None else None
-        if size is not None:
-            try:
-                return await self._call("key.fetch", {"peers": names, "size": size})
-            except Refused as refusal:
-                if refusal.code != "bad-request":
-                    raise  # a log that is shorter than it was is found out elsewhere
-        return await self._call("key.fetch", {"peers": names})
 
     async def _unproven(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
         """Return who is new, and whose certificate is not in the log where its owner sees it."""

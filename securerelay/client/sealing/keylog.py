@@ -94,11 +94,6 @@ class KeyLog:
         self.seen: Sight | None = None
         """The largest head seen; None if this program has not looked yet."""
 
-    @property
-    def size(self) -> int | None:
-        """The size of the log at which proofs are wanted; None if this program has not looked."""
-        return self._head.size if self._head is not None else None
-
     async def look(self, served: object = None) -> Report:
         """Hold the relay's log against what was seen of it, and read what is new.
 
@@ -203,6 +198,21 @@ class KeyLog:
 
     # -- others' places in it
 
+    async def fetch(self, method: str, asked: dict[str, typing.Any]) -> dict[str, typing.Any]:
+        """Ask for peers' keys, with proofs for :meth:`certify` if this program has looked.
+
+        Args:
+            method: ``key.fetch``.
+            asked: its parameters.
+        """
+        if self._head is not None:
+            try:
+                return await self._call(method, {**asked, "size": self._head.size})
+            except Refused as refusal:
+                if refusal.code != "bad-request":
+                    raise  # a log that is shorter than it was is found out elsewhere
+        return await self._call(method, asked)
+
     async def certify(
         self, name: str, entry: dict[str, typing.Any], spki: bytes, certificate: bytes
     ) -> None:
@@ -210,7 +220,7 @@ class KeyLog:
 
         Args:
             name: the peer's.
-            entry: as ``key.fetch`` gave it, asked for with :attr:`size`.
+            entry: as :meth:`fetch` had it.
             spki: SHA-256 of its identity key.
             certificate: SHA-256 of its certificate.
 
