@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from securerelay.client.rows import QUEUED
+from securerelay.sealing import resend
 
 DAY = 86_400_000
 """Milliseconds."""
@@ -14,6 +15,10 @@ stream.
 """
 DEALT_KEPT = 60 * DAY
 """Milliseconds for which another's stream is remembered: no sender repeats a message so late."""
+RESEND_KEPT = resend.KEPT
+"""Milliseconds for which the content of a sealed message is kept, should it be asked for again."""
+MOST_RESENT = 50_000
+"""Sealed messages whose content is kept at most."""
 MOST_SETTLED = 1_000_000
 """Messages with a verdict that are remembered at most."""
 MOST_DEALT = 200_000
@@ -28,6 +33,12 @@ def forget(db: sqlite3.Connection, now: int) -> None:
         now: Unix ms.
     """
     db.execute("DELETE FROM message WHERE state != ? AND settled < ?", (QUEUED, now - KEPT))
+    db.execute(
+        "UPDATE message SET body = NULL WHERE form = 1 AND state != ? AND body IS NOT NULL AND "
+        "(settled < ? OR id IN (SELECT id FROM message WHERE form = 1 AND state != ? "
+        "ORDER BY queued DESC LIMIT -1 OFFSET ?))",
+        (QUEUED, now - RESEND_KEPT, QUEUED, MOST_RESENT),
+    )
     db.execute(
         "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state != ? "
         "ORDER BY queued DESC LIMIT -1 OFFSET ?)",

@@ -40,6 +40,8 @@ PAGE_BYTES = 4 << 20
 EXPIRY_TOLD = 60_000
 """Milliseconds after a message's time ran out by which the relay has surely noticed."""
 
+# A recipient that lost its keys may ask for a letter again.
+_KEPT = "CASE WHEN form = 1 AND size <= 16384 AND recipient NOT LIKE '@%' THEN body END"
 _LEFT = "name, owner, answered, last, written, digest IS NOT NULL"
 _OUTGOING = "recipient, ttl, receipt, body, size, form, place, bound, replaces"
 
@@ -172,7 +174,7 @@ class State:
             return
         if verdict.state == ACCEPTED:
             self._db.execute(
-                "UPDATE message SET state = ?, settled = ?, body = NULL "
+                f"UPDATE message SET state = ?, settled = ?, body = {_KEPT} "  # noqa: S608
                 "WHERE id BETWEEN ? AND ? AND state = ?",
                 (ACCEPTED, time, first, last, QUEUED),
             )
@@ -184,8 +186,8 @@ class State:
             )
         else:
             self._db.execute(
-                "UPDATE message SET state = ?, settled = ifnull(settled, ?), delivered = ?, "
-                "body = NULL WHERE id = ? AND state IN (?, ?)",
+                "UPDATE message SET state = ?, settled = ifnull(settled, ?), "  # noqa: S608
+                f"delivered = ?, body = {_KEPT} WHERE id = ? AND state IN (?, ?)",
                 (
                     *(verdict.state, time, time if verdict.state == DELIVERED else None),
                     *(first, QUEUED, ACCEPTED),

@@ -44,14 +44,14 @@ class Counted:
     content: Content
 
     def steps(self) -> Iterator[tuple[Key, _Step]]:
-        """Yield what to do in which account, the message's own first."""
+        """Yield what to do in which account, and in this order."""
         content, fp = self.content, self.fp.hex()
-        own = (fp, stream_name(content.stream), content.to)
-        yield own, lambda ledger: ledger.arrive(content.index, content.skipped)
         place = content.replaces
         if place is not None and place.index:
             index = place.index
             yield (fp, stream_name(place.stream), content.to), lambda one: one.settle(index)
+        own = (fp, stream_name(content.stream), content.to)
+        yield own, lambda ledger: ledger.arrive(content.index, content.skipped)
         for stream, last in content.heads:
             yield (fp, stream_name(stream), content.to), functools.partial(_told, last)
 

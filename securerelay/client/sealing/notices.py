@@ -11,6 +11,7 @@ from securerelay.sealing.verdicts import Verdict
 
 COPIED = "profile-copied"
 UNSEALED = "unsealed"
+ASKED_BY_OTHERS = "resend-refused"
 ASKS_TO_JOIN = "asks-to-join"
 HIDDEN_LOG = "log-hidden"
 
@@ -18,6 +19,8 @@ _WORDS = {
     COPIED: "this profile was restored or copied: another one publishes keys as {peer}; new ones "
     "are published now",
     UNSEALED: "unsealed message in {peer}'s name",
+    ASKED_BY_OTHERS: "{peer} asks for a message again that was sealed for another key of theirs; "
+    "send it anew if they shall have it",
     HIDDEN_LOG: "the relay's policy hides its key log; whether somebody else has a certificate as "
     "{peer} could not be checked",
     ASKS_TO_JOIN: "{peer} asks to be in {room}; to agree: securerelay room add {room} {peer}",

@@ -55,6 +55,10 @@ class Arrival:
         return header.prekey_id if isinstance(header, DirectHeader) else header.key_id
 
 
+async def _nothing(arrival: Arrival) -> None:
+    """Let a message be lost."""
+
+
 OpenSuite = Callable[[Arrival, Identity], Awaitable[Opened]]
 Handle = Callable[[Opened, Arrival], Awaitable[None]]
 
@@ -76,6 +80,7 @@ class Opener:
             they count as dealt with, so perhaps twice.
         told: hears which key log a sender has seen, as size and root.
         inbox: whose messages are opened.
+        lost: what to do about a message whose keys we do not have any more; perhaps twice.
     """
 
     inbox: Inbox
@@ -99,6 +104,7 @@ class Opener:
         self._looked: dict[tuple[str, bytes], int] = {}
         self.suites: dict[int, OpenSuite] = {DIRECT: self._open_direct}
         self.control: dict[str, Handle] = {}
+        self.lost: Callable[[Arrival], Awaitable[None]] = _nothing
         self.told: Callable[[str, tuple[int, bytes]], None] = lambda name, sight: None
 
     # -- what the inbox asks
@@ -289,6 +295,8 @@ class Opener:
         # A room key is often only a moment behind; if not, it is told when it is asked for.
         if new and verdict is not Verdict.KEY_MISSING:
             self._notices.show(verdict, said.sender)
+        if verdict is Verdict.UNKNOWN_PREKEY:
+            await self.lost(arrival)
         self.inbox.drop(arrival.n)
 
     async def retry(self, *, sender: str | None = None, key: bytes | None = None) -> None:

@@ -138,7 +138,10 @@ class OwnKeys:
         vault = self._vault
         number, age = vault.fact(state, NUMBER), self._journal.now() - vault.fact(state, PUBLISHED)
         fresh = 0 <= age < SOON or vault.count_prekeys(state) > ENOUGH
-        return number, not (number and fresh)
+        if number not in vault.prekey_numbers(state):
+            # A restored backup: nobody shall answer to keys that we do not have.
+            return 0, True
+        return number, not fresh
 
     async def _is_served(self, number: int) -> bool:
         """Tell whether what the relay serves as ours is ours.

@@ -21,6 +21,7 @@ from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import Call, OwnKeys
+from securerelay.client.sealing.resending import Resending
 from securerelay.client.sealing.roomsealing import RoomSealing
 from securerelay.client.sealing.sealer import Sealer, SealingPen
 from securerelay.client.sealing.vault import Vault
@@ -28,6 +29,7 @@ from securerelay.client.state import State
 from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import Welcome
 from securerelay.sealing import prekeys
+from securerelay.sealing.resend import Resend
 
 DEFAULT_TYPE = "application/octet-stream"
 BROADCAST = "@everyone"
@@ -95,6 +97,11 @@ class Sealing:
             *(self.notices, self.opener, clock),
         )
         self.sealer.rooms = self.rooms.out
+        resending = Resending(
+            self.own, self.vault, journal, self.notices, self.tell, self.sealer.post
+        )
+        self.opener.lost = resending.ask
+        self.opener.control[Resend.CONTENT_TYPE] = resending.asked
         self.log = KeyLog(profile, journal, self.call, self.notices, self._relay_key)
         if proofs:
             self.contacts.log = self.log
