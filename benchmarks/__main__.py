@@ -1,4 +1,7 @@
-"""Command line of the benchmarks: ``python -m benchmarks [PATTERN ...] [--json] [--quick]``."""
+"""Command line of the benchmarks: ``python -m benchmarks [PATTERN ...] [--json] [--quick]``.
+
+``python -m benchmarks compare`` and ``python -m benchmarks profile`` have options of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ import argparse
 import dataclasses
 import json
 import platform
+import sys
 
 import cryptography
 
 import twisted
+from benchmarks.compare.__main__ import main as compare
 from benchmarks.delivery import DELIVERY, delivery
 from benchmarks.flood import flood
 from benchmarks.patterns import PATTERNS
+from benchmarks.profile import main as profile
 from benchmarks.timing import timing
 
 LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "timing": timing}
@@ -21,6 +27,10 @@ LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "timing": timing}
 
 def main() -> None:
     """Run patterns against a real relay and print what they measured."""
+    own = {"compare": compare, "profile": profile}.get(" ".join(sys.argv[1:2]))
+    if own is not None:
+        own(sys.argv[2:])
+        return
     known = {**PATTERNS, **LONG}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument(

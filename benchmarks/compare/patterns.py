@@ -1,0 +1,256 @@
+"""The load: each pattern loads any broker in the same way, and says what it used."""
+
+from __future__ import annotations
+
+import resource
+import selectors
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from benchmarks.compare.broker import Broker, Client
+from benchmarks.compare.mosquitto import Mosquitto
+from benchmarks.compare.nats import Nats, NatsSynced
+from benchmarks.compare.relay import Relay
+
+SMALL = 128
+WARM = 0.2
+"""The part of a load that is not measured, as much as what is."""
+Run = Callable[[Broker, float], float]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A load and what it measures.
+
+    Attributes:
+        title: for people.
+        unit: of the figure.
+        run: loads a broker that runs; takes how much of the load, 1 for all.
+        brokers: which take part, ours first.
+        rare: whether it takes so long that it has to be asked for.
+    """
+
+    title: str
+    unit: str
+    run: Run
+    brokers: tuple[type[Broker], ...] = (Relay, Mosquitto, Nats)
+    rare: bool = False
+
+
+def _measured(broker: Broker, load: Callable[[int], int], rounds: int) -> float:
+    """Run a load; returns microseconds of the broker's CPU for each of what it counts."""
+    load(max(1, int(rounds * WARM)))
+    start = broker.cpu()
+    count = load(rounds)
+    return (broker.cpu() - start) / count * 1e6
+
+
+def pair(batch: int, size: int, messages: int) -> Run:
+    """One sender, one receiver, so many messages a write; at most five writes are under way."""
+
+    def run(broker: Broker, part: float) -> float:
+        sender, receiver = broker.clients(2, size)
+        receiver.listen()
+
+        def load(rounds: int) -> int:
+            arrived = sent = 0
+            for number in range(rounds):
+                sender.send(receiver.name, batch)
+                sent += batch
+                if number % 100 == 0:
+                    sender.drain()
+                while sent - arrived > 4 * batch:
+                    arrived += receiver.take()
+            while arrived < sent:
+                arrived += receiver.take()
+            return sent
+
+        return _measured(broker, load, max(1, int(messages * part) // batch))
+
+    return run
+
+
+def kept_pair(batch: int, size: int, messages: int) -> Run:
+    """As :func:`pair`, one write at a time, acknowledged by the receiver and to the sender."""
+
+    def run(broker: Broker, part: float) -> float:
+        sender, receiver = broker.clients(2, size)
+        receiver.listen(kept=True)
+
+        def load(rounds: int) -> int:
+            arrived = 0
+            for number in range(1, rounds + 1):
+                sender.send(receiver.name, batch, kept=True)
+                while arrived < number * batch:
+                    arrived += receiver.take()
+                sender.settle()
+            return arrived
+
+        return _measured(broker, load, max(1, int(messages * part) // batch))
+
+    return run
+
+
+def away(size: int, messages: int) -> Run:
+    """One sender to somebody who is away, at most 256 messages unacknowledged, 32 a write."""
+
+    def run(broker: Broker, part: float) -> float:
+        (sender,) = broker.clients(1, size)
+        recipient = broker.absent()
+
+        def load(rounds: int) -> int:
+            for _ in range(rounds):
+                sender.send(recipient, 32, kept=True)
+                sender.settle(256 - 32)
+            sender.settle()
+            return rounds * 32
+
+        return _measured(broker, load, max(1, int(messages * part) // 32))
+
+    return run
+
+
+@contextmanager
+def _selector(clients: list[Client]) -> Iterator[selectors.BaseSelector]:
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        yield selector
+
+
+def loop(size: int, seconds: float) -> Run:
+    """Peers in a ring; each sends one message on for each that comes."""
+
+    def run(broker: Broker, part: float) -> float:
+        clients = broker.clients(size, SMALL)
+        after = dict(zip(clients, [*clients[1:], clients[0]], strict=True))
+        for client in clients:
+            client.listen()
+        for client in clients:
+            client.send(after[client].name, 1)
+        with _selector(clients) as selector:
+
+            def load(tenths: int) -> int:
+                passed = 0
+                end = time.monotonic() + tenths / 10
+                while time.monotonic() < end:
+                    for key, _ in selector.select(1):
+                        came = key.data.take()
+                        for _ in range(came):
+                            key.data.send(after[key.data].name, 1)
+                        passed += came
+                return passed
+
+            return _measured(broker, load, max(1, int(seconds * part * 10)))
+
+    return run
+
+
+def fan_out(size: int, batch: int, messages: int, *, kept: bool = False) -> Run:
+    """One sender and a room of so many, so many messages a write, one write at a time."""
+
+    def run(broker: Broker, part: float) -> float:
+        clients = broker.clients(size + 1, SMALL)
+        room = broker.make_room(clients)
+        sender, *members = clients
+        for member in members:
+            member.listen(room, kept=kept)
+        with _selector(members) as selector:
+
+            def load(rounds: int) -> int:
+                for _ in range(rounds):
+                    sender.send(room, batch, kept=kept)
+                    missing = batch * size
+                    sender.drain()
+                    while missing:
+                        for key, _ in selector.select(1):
+                            missing -= key.data.take()
+                    sender.settle()
+                return rounds * batch * size
+
+            return _measured(broker, load, max(1, int(messages * part) // batch))
+
+    return run
+
+
+def latency(percent: int, rate: float, count: int) -> Run:
+    """One message at a time, so many a second, from the write until it has come; milliseconds."""
+
+    def run(broker: Broker, part: float) -> float:
+        sender, receiver = broker.clients(2, SMALL)
+        receiver.listen()
+        took = []
+        for _ in range(max(100, int(count * part))):
+            start = time.perf_counter()
+            sender.send(receiver.name, 1)
+            while not receiver.take():
+                pass
+            took.append(time.perf_counter() - start)
+            time.sleep(1 / rate)
+        return statistics.quantiles(took, n=100)[percent - 1] * 1e3
+
+    return run
+
+
+def idle(connections: int) -> Run:
+    """Resident memory of a connection that does nothing but listen; KiB."""
+
+    def run(broker: Broker, part: float) -> float:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        count = max(100, int(connections * part))
+        warm = broker.crowd(10)
+        before = broker.resident()
+        held = broker.clients(count, SMALL)
+        for client in held:
+            client.listen()
+        size = (broker.resident() - before) / count / 1024
+        for connection in [*warm, *held]:
+            connection.close()
+        return size
+
+    return run
+
+
+def handshake(count: int) -> Run:
+    """Connect, one after the other, with certificates on both sides; milliseconds of CPU."""
+
+    def run(broker: Broker, part: float) -> float:
+        broker.crowd(10)
+
+        def load(rounds: int) -> int:
+            for connection in broker.crowd(rounds):
+                connection.close()
+            return rounds
+
+        return _measured(broker, load, max(1, int(count * part))) / 1e3
+
+    return run
+
+
+_ALL = (Relay, Mosquitto, Nats, NatsSynced)
+_US = "us a message"
+
+PATTERNS = {
+    "pair-100": Pattern("one pair, 100 a write", _US, pair(100, SMALL, 200_000)),
+    "pair-10": Pattern("one pair, 10 a write", _US, pair(10, SMALL, 100_000)),
+    "pair-1": Pattern("one pair, 1 a write", _US, pair(1, SMALL, 40_000)),
+    "pair-1k": Pattern("one pair, 1 KiB, 10 a write", _US, pair(10, 1024, 60_000)),
+    "pair-16k": Pattern("one pair, 16 KiB, 10 a write", _US, pair(10, 16_384, 8_000)),
+    "loop-200": Pattern("closed loop of 200", _US, loop(200, 5)),
+    "loop-2000": Pattern("closed loop of 2,000", _US, loop(2000, 5), rare=True),
+    "room-1": Pattern("fan-out to 300, 1 a write", "us a delivery", fan_out(300, 1, 100)),
+    "room-10": Pattern("fan-out to 300, 10 a write", "us a delivery", fan_out(300, 10, 400)),
+    "room-3000": Pattern(
+        "fan-out to 3,000, 10 a write", "us a delivery", fan_out(3000, 10, 60), rare=True
+    ),
+    "kept": Pattern("acknowledged, 20 a write", _US, kept_pair(20, SMALL, 40_000), _ALL),
+    "away": Pattern("recipient away, 1 KiB", _US, away(1024, 20_000), _ALL),
+    "handshake": Pattern("full mutual handshake", "ms of CPU", handshake(200)),
+    "p50": Pattern("latency at 200 a second, p50", "ms", latency(50, 200, 1000)),
+    "p99": Pattern("latency at 200 a second, p99", "ms", latency(99, 200, 1000)),
+    "idle": Pattern("idle connection, of 1,000", "KiB resident", idle(1000)),
+}
