@@ -333,7 +333,6 @@ class Contacts:
         except RemoteError as error:
             return _Learnt(known, error=error)
         try:
-            pins.require_unblocked(pin)
             bundle.check_current(served, pin.fp, stored, pin.number, now)
         except Rejected as error:
             self._vault.save_contact(state, contact)

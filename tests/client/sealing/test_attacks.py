@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from securerelay.client import Sent
+from securerelay.client.sealing.contacts import Peer
 from securerelay.crypto import hpke, primitives
 from securerelay.errors import Refused
 from securerelay.protocol import lines
 from securerelay.protocol.sealed import DirectHeader
-from securerelay.sealing import bundle, envelope
+from securerelay.sealing import bundle, envelope, pins, succession
 from securerelay.sealing.fingerprint import Author, Identity
 from securerelay.sealing.prekeys import Prekey
 from tests.client.relay import date
 from tests.client.sealing.village import Answer, Person, Post, Village
 from tests.keys import rsa_key
+from tests.sealing import world
+from tests.sealing.world import MS
 
 ALTERED = "altered or misdirected message in alice's name"
 STAYS = "; the message stays in the outbox"
@@ -34,7 +38,7 @@ def friends(village: Village) -> tuple[Village, Person, Person]:
     return village, alice, bob
 
 
-def second(village: Village, name: str, number: int) -> bytes:
+def second(village: Village, name: str, number: int, successions: Sequence[bytes] = ()) -> bytes:
     """Return the bundle of somebody the relay made up."""
     key, relay = rsa_key(index=90), village.relay
     spki = primitives.spki(key.public_key())
@@ -46,6 +50,7 @@ def second(village: Village, name: str, number: int) -> bytes:
         number=number,
         issued=int(relay.now() * 1000),
         prekey=Prekey.generate().public,
+        successions=successions,
     )
 
 
@@ -140,6 +145,44 @@ class TestKeys:
         assert refusal(alice.say("bob", "x")) == (
             "bundle-bad: the relay serves no valid keys of bob" + STAYS
         )
+
+    def test_what_was_written_for_a_key_goes_to_its_successor_under_another_number(self, friends):
+        village, alice, bob = friends
+        village.relay.verdict = lambda seq, to: b"rate"
+        alice.client.post("bob", b"secret")
+        village.run(1)
+        old = bob.sealing.own.identity
+        raw = second(village, "bob", 2**62)
+        new = bundle.read(raw, "bob", village.relay.authority.spki).identity
+        step = succession.build(bob.profile.key(), old, new.fp, int(village.relay.now() * 1000))
+        serve(village, raw := second(village, "bob", 2**62, successions=[step]))
+        prekey = bundle.read(raw, "bob", village.relay.authority.spki).prekey_id
+        village.clock.advance(3700)
+        village.relay.verdict = lambda seq, to: None
+        village.pass_(60)
+        assert "bob's key changed, signed by the old one" in alice.notices
+        sent = [post for post in village.relay.carried if post.sender == b"alice"][-1]
+        assert sent.body[13:21] == prekey
+        before = [said[2] for said in village.relay.said if said[:2] == ("send", sent.seq - 1)]
+        assert b"nobody" in before, "its number goes to nobody"
+        assert alice.states() == ["accepted", "accepted"]
+
+    def test_keys_are_used_while_they_are_good_and_no_longer(self):
+        now = MS + 1
+        pin = pins.first_sight(world.bob().served())
+        peer = Peer(world.alice().author, world.bob().served(), now)
+        assert peer.fresh(pin, now)
+        month = replace(peer, fetched=peer.bundle.expires)
+        blocked = replace(pin, blocked=world.mallory().identity)
+        for one, known, when in (
+            (peer, pin, now + bundle.FRESH),
+            (peer, pin, now - 1),
+            (peer, replace(pin, number=peer.bundle.number + 1), now),
+            (peer, replace(pin, identity=world.mallory().identity), now),
+            (peer, blocked, now),
+            (month, pin, peer.bundle.expires),
+        ):
+            assert not one.fresh(known, when)
 
     def test_who_has_not_been_here_for_a_month_is_away(self, village):
         alice, bob = village.settle("alice", "bob")
@@ -305,6 +348,30 @@ class TestMessages:
         _, seq, to, _, _, body = send
         village.relay.put(Post(b"alice", to, old, seq, body))
         village.run(2)
+        assert (bob.texts, bob.notices) == (["pay a hundred"], [])
+
+    def test_it_is_shown_once_in_the_other_order_too(self, friends):
+        village, alice, bob = friends
+        bob.stop()
+        refused: list[int] = []
+
+        def verdict(seq: int, to: bytes) -> bytes | None:
+            if refused:
+                return None
+            refused.append(seq)
+            return b"new-stream"
+
+        village.relay.verdict = verdict
+        old = alice.client._session.outbox.stream
+        alice.client.post("bob", b"pay a hundred")
+        village.run(6)
+        send = next(said for said in village.relay.said if said[0] == "send" and said[1] in refused)
+        box = village.relay.mailboxes[b"bob"]
+        (anew,) = box.posts.values()
+        box.posts.clear()
+        village.relay.put(Post(b"alice", b"bob", old, send[1], send[5]))
+        village.relay.put(anew)
+        bob.start()
         assert (bob.texts, bob.notices) == (["pay a hundred"], [])
 
     def test_what_the_relay_refused_for_good_is_not_missed(self, friends):

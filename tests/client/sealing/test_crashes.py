@@ -95,3 +95,23 @@ def test_wherever_a_sender_dies_nothing_is_lost_doubled_or_missed(village: Villa
     village.run(90)
     assert carol.texts == ["waits"] * 36
     assert carol.notices == []
+
+
+def test_what_is_shown_and_not_dealt_with_is_not_missed_after_a_reconnection(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "one")
+    bob.stop()
+    messages = bob.client.listen()
+    bob.events = bob.client.events("notice", "refused")
+    bob.client.startService()
+    village.run(1)
+    for text in ("two", "three"):
+        alice.say("bob", text)
+    two = messages._inbox.next().result
+    three = messages._inbox.next().result
+    bob.network.cut()
+    village.run(5)
+    alice.say("bob", "four")
+    four = messages._inbox.next().result
+    assert [one.body for one in (two, three, four)] == [b"two", b"three", b"four"]
+    assert bob.notices == []
