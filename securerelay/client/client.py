@@ -4,6 +4,8 @@ A client is a Twisted service.  Once started it stays connected, connects again 
 is lost, and keeps what was not yet accepted until it is.  Everything that waits has a deadline.
 """
 
+# More than 400 lines: half of it says to programs what they may ask and what they get.
+
 from __future__ import annotations
 
 import contextlib

@@ -1,6 +1,6 @@
 """How an outbox puts a message into words: this pen writes the body as it was given.
 
-:class:`securerelay.client.sealing.sealer.SealingPen` writes envelopes.
+:class:`securerelay.client.sealing.pen.SealingPen` writes envelopes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Everything here runs in the lane's thread (or in a program that has no reactor).
 of a transaction that :meth:`State.run` makes of all that came together.
 """
 
+# More than 400 lines: what is journaled of messages sent is written and read in one place.
+
 from __future__ import annotations
 
 import base64

@@ -21,9 +21,10 @@ from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import Call, OwnKeys
+from securerelay.client.sealing.pen import SealingPen
 from securerelay.client.sealing.resending import Resending
 from securerelay.client.sealing.roomsealing import RoomSealing
-from securerelay.client.sealing.sealer import Sealer, SealingPen
+from securerelay.client.sealing.sealer import Sealer
 from securerelay.client.sealing.vault import Vault
 from securerelay.client.state import State
 from securerelay.identity.profile import Profile

@@ -8,19 +8,16 @@ from dataclasses import replace
 import pytest
 
 from securerelay.client import Sent
-from securerelay.client.sealing.contacts import Peer
 from securerelay.crypto import hpke, primitives
 from securerelay.errors import Refused
 from securerelay.protocol import lines
 from securerelay.protocol.sealed import DirectHeader
-from securerelay.sealing import bundle, envelope, pins, succession
+from securerelay.sealing import bundle, envelope, succession
 from securerelay.sealing.fingerprint import Author, Identity
 from securerelay.sealing.prekeys import Prekey
 from tests.client.relay import date
 from tests.client.sealing.village import Answer, Person, Post, Village
 from tests.keys import rsa_key
-from tests.sealing import world
-from tests.sealing.world import MS
 
 ALTERED = "altered or misdirected message in alice's name"
 STAYS = "; the message stays in the outbox"
@@ -166,23 +163,6 @@ class TestKeys:
         before = [said[2] for said in village.relay.said if said[:2] == ("send", sent.seq - 1)]
         assert b"nobody" in before, "its number goes to nobody"
         assert alice.states() == ["accepted", "accepted"]
-
-    def test_keys_are_used_while_they_are_good_and_no_longer(self):
-        now = MS + 1
-        pin = pins.first_sight(world.bob().served())
-        peer = Peer(world.alice().author, world.bob().served(), now)
-        assert peer.fresh(pin, now)
-        month = replace(peer, fetched=peer.bundle.expires)
-        blocked = replace(pin, blocked=world.mallory().identity)
-        for one, known, when in (
-            (peer, pin, now + bundle.FRESH),
-            (peer, pin, now - 1),
-            (peer, replace(pin, number=peer.bundle.number + 1), now),
-            (peer, replace(pin, identity=world.mallory().identity), now),
-            (peer, blocked, now),
-            (month, pin, peer.bundle.expires),
-        ):
-            assert not one.fresh(known, when)
 
     def test_who_has_not_been_here_for_a_month_is_away(self, village):
         alice, bob = village.settle("alice", "bob")
