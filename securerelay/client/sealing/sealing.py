@@ -77,7 +77,6 @@ class Sealing:
         self._listen: Callable[[], None] = lambda: None
         self._timer: IDelayedCall | None = None
         self._listened: tuple[int, int] | None = None
-        self._drained = 0
         self.journal = journal
         self.vault = Vault(profile.relay_id, profile.sealing_keys().data_key)
         self.notices = Notices(self.vault, journal, lambda event: self._tell(event))
