@@ -141,7 +141,8 @@ def test_no_module_is_longer_than_four_hundred_lines_without_a_reason_at_its_top
     folders = ("securerelay", "twisted", "tools", "tests", "benchmarks", "docs")
     long = []
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if len(lines) > 400 and "400 lines" not in "\n".join(lines[:20]):
-            long.append(f"{path.relative_to(ROOT)}: {len(lines)} lines")
+        text = path.read_text(encoding="utf-8")
+        lines = text.count("\n")
+        if lines > 400 and "400 lines" not in text.partition("\nfrom __future__")[0]:
+            long.append(f"{path.relative_to(ROOT)}: {lines} lines")
     assert not long, "\n".join(long)

@@ -20,6 +20,8 @@ What the text of the protocol leaves open is decided so:
   only by ``ACK``.
 """
 
+# More than 400 lines: the window, what waits and the store's pages move by the same few numbers.
+
 from __future__ import annotations
 
 from collections import deque

@@ -1,7 +1,7 @@
 """A program that sends until it is killed.
 
-Usage: ``outbox.py FOLDER WORD MOST`` sends ``WORD 1``, ``WORD 2``, ... ``WORD MOST`` and prints each
-once it is in the outbox.
+Usage: ``outbox.py FOLDER WORD MOST`` sends ``WORD 1``, ``WORD 2``, ... ``WORD MOST`` and prints
+each once it is in the outbox.
 """
 
 from __future__ import annotations

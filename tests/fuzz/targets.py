@@ -5,6 +5,8 @@ content, so that the code behind the cryptography is reached.  Only the errors t
 promises are caught.
 """
 
+# More than 400 lines: every target next to the others, each with what makes its inputs.
+
 from __future__ import annotations
 
 import functools
