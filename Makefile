@@ -7,6 +7,9 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 METADATA = setup.cfg setup.py pyproject.toml
 
+# Test modules are shared out to the machine's cores; `make test WORKERS=` runs them in one process.
+WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 .PHONY: help demo test check coverage fuzz docs units test-floors format clean
 
 help:
@@ -25,7 +28,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/python tools/demo.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -51,7 +54,7 @@ units: $(VENV)/.installed
 	@tools/check-units $(BIN)/twistd
 
 test-floors: .venv-floors/.installed
-	.venv-floors/bin/python -m pytest $(TESTS)
+	.venv-floors/bin/python -m pytest $(WORKERS) $(TESTS)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
