@@ -22,3 +22,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> 
         monkeypatch.delenv(variable, raising=False)
     for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their length: keys and shares are new in every process, names must not be."""
+    return f"{argname}-{len(val)}" if isinstance(val, bytes) else None
