@@ -3,7 +3,8 @@
 A batch is one transaction and one sync, so a busy relay writes many messages for the price of one,
 and a lone message waits for nobody.  A message that was handed to a present listener is *patient*:
 it waits a moment for the acknowledgement, and if that comes before its batch is taken it is never
-written.
+written.  A batch holds what came before the last message whose time has come; who came after that
+keeps his patience.
 
 Acknowledgements and receipts take the same way, behind the batch that holds what they speak of.
 """
@@ -40,6 +41,14 @@ MOST_ENTRIES = 16_384
 """What may wait for the next batch before senders are not read any more."""
 
 
+_TICK = 1e-6
+"""Seconds by which a timer may be early, for what it counts with are no exact numbers."""
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum([len(entry.body) for entry in entries])
+
+
 class Journal:
     """What is on its way to the store.
 
@@ -53,12 +62,13 @@ class Journal:
         self._reactor = reactor
         self._store = store
         self._log = log
-        self._queue: list[Entry] = []
-        self._bytes = 0
+        # When each must be written, and what; later ones of a stream never before earlier ones.
+        self._queue: list[tuple[float, Sequence[Entry]]] = []
+        self._count = self._bytes = 0
         self._acks: dict[Mailbox, int] = {}
         self._kept: list[Receipt] = []
         self._told: list[Receipt] = []
-        self._due = inf
+        self._due = self._all_due = inf
         self._busy = False
         self._call: IDelayedCall | None = None
         self._held: set[Session] = set()
@@ -68,7 +78,7 @@ class Journal:
     @property
     def depth(self) -> int:
         """How many entries wait for the next batch."""
-        return len(self._queue)
+        return self._count
 
     def add(self, entries: Sequence[Entry], patience: float = 0.0) -> None:
         """Have entries of one stream written with the next batch.
@@ -78,49 +88,57 @@ class Journal:
             patience: seconds within which their recipients, who have them already, are expected to
                 acknowledge them.
         """
-        queue = self._queue
-        queue += entries
-        self._bytes += sum([len(entry.body) for entry in entries])
-        self._schedule(patience)
-        if self._bytes > MOST_BYTES or len(queue) > MOST_ENTRIES:
+        self._queue.append((self._schedule(patience), entries))
+        self._count += len(entries)
+        self._bytes += _size(entries)
+        if self._bytes > MOST_BYTES or self._count > MOST_ENTRIES:
             session = entries[0].stream.session
             if session is not None and session not in self._held:
                 self._held.add(session)
                 session.hold_journal(True)
 
     def hurry(self) -> None:
-        """Begin the next batch soon, for nobody's acknowledgement is waited for any more."""
-        self._schedule(PATIENCE)
+        """Write everything soon, for nobody's acknowledgement is waited for any more."""
+        self._schedule_all(PATIENCE)
 
     def ack(self, mailbox: Mailbox, upto: int) -> None:
         """Have the store forget what a recipient has, once it holds all of it."""
         self._acks[mailbox] = upto
-        self._schedule()
+        self._schedule_all()
 
     def keep(self, receipt: Receipt) -> None:
         """Have the store keep a receipt until its sender opens the stream again."""
         self._kept.append(receipt)
-        self._schedule()
+        self._schedule_all()
 
     def told(self, receipt: Receipt) -> None:
         """Have the store forget a receipt, for the sender got it."""
         self._told.append(receipt)
-        self._schedule()
+        self._schedule_all()
 
     def idle(self) -> Deferred[None]:
         """Tell when nothing is on its way any more."""
         waiter: Deferred[None] = Deferred()
         self._idle.append(waiter)
-        self._schedule()
+        self._schedule_all()
         return waiter
 
-    def _schedule(self, patience: float = 0.0) -> None:
-        """Begin within so many seconds, or when the batch that is under way is done."""
+    def _schedule_all(self, patience: float = 0.0) -> None:
+        """Write everything within so many seconds, whatever its own patience."""
+        self._all_due = min(self._all_due, self._schedule(patience))
+
+    def _schedule(self, patience: float = 0.0) -> float:
+        """Begin within so many seconds, or when the batch that is under way is done.
+
+        Returns:
+            When that is, by the reactor's clock.
+        """
         due = self._reactor.seconds() + patience
         if due < self._due:
             self._due = due
             if not self._busy:
                 self._set()
+        return due
 
     def _set(self) -> None:
         wait = max(0.0, self._due - self._reactor.seconds())
@@ -131,9 +149,13 @@ class Journal:
 
     def _begin(self) -> None:
         self._call = None
-        self._due = inf
+        self._forget_settled()
+        ripe = self._ripe()
+        if not (ripe or self._acks or self._kept or self._told or self._idle):
+            self._wait_on()  # it has all been acknowledged, or what is left came later
+            return
         self._busy = True
-        writing = Deferred.fromCoroutine(self._write())
+        writing = Deferred.fromCoroutine(self._write(ripe))
         writing.addErrback(lambda failure: self._log.failure("journal.failed", failure))
         writing.addBoth(self._done)
 
@@ -148,9 +170,43 @@ class Journal:
             for waiter in waiters:
                 waiter.callback(None)
 
-    async def _write(self) -> None:
-        """Take everything that waits, and see it through."""
-        batch, rows = self._take()
+    def _forget_settled(self) -> None:
+        """Drop what was acknowledged in time."""
+        waiting = []
+        for due, entries in self._queue:
+            if any(entry.state <= BOUND for entry in entries):
+                waiting.append((due, entries))
+            else:
+                self._left(entries)
+        self._queue = waiting
+
+    def _left(self, entries: Sequence[Entry]) -> None:
+        self._count -= len(entries)
+        self._bytes -= _size(entries)
+
+    def _ripe(self) -> int:
+        """Tell how many of the queue are to be written now: up to the last whose time has come."""
+        now = self._reactor.seconds() + _TICK
+        if self._all_due <= now:
+            self._all_due = inf
+            return len(self._queue)
+        due = [place for place, (due, _) in enumerate(self._queue, 1) if due <= now]
+        return due[-1] if due else 0
+
+    def _wait_on(self) -> None:
+        """Begin again when the time of something comes."""
+        self._due = min((due for due, _ in self._queue), default=inf)
+        self._due = min(self._due, self._all_due)
+        if self._due < inf and not self._busy:
+            self._set()
+        if self._held and self._bytes <= MOST_BYTES and self._count <= MOST_ENTRIES:
+            held, self._held = self._held, set()
+            for session in held:
+                session.hold_journal(False)
+
+    async def _write(self, ripe: int) -> None:
+        """Take what is first in the queue, and see it through."""
+        batch, rows = self._take(ripe)
         acks, self._acks = self._acks, {}
         kept, self._kept = self._kept, []
         told, self._told = self._told, []
@@ -168,13 +224,13 @@ class Journal:
         for answer in forgotten:
             await answer
 
-    def _take(self) -> tuple[list[Entry], list[Append | Refuse]]:
-        queue, self._queue = self._queue, []
-        self._bytes = 0
-        held, self._held = self._held, set()
-        for session in held:
-            session.hold_journal(False)
-        batch = [entry for entry in queue if entry.state <= BOUND]
+    def _take(self, ripe: int) -> tuple[list[Entry], list[Append | Refuse]]:
+        taken = [entries for _, entries in self._queue[:ripe]]
+        del self._queue[:ripe]
+        for entries in taken:
+            self._left(entries)
+        self._wait_on()
+        batch = [entry for entries in taken for entry in entries if entry.state <= BOUND]
         for entry in batch:
             entry.state = TAKEN
         return batch, [entry.row() for entry in batch]

@@ -98,6 +98,40 @@ def test_an_acknowledgement_reaches_the_store_behind_the_batch_it_speaks_of() ->
     assert done(store.store.fetch("bob", 0, 9, 9)) == []
 
 
+def test_each_message_has_its_own_time_to_be_acknowledged_before_it_is_written() -> None:
+    store = Slow()
+    world = World(store=store)
+    bob, carol, alice = world.join("bob"), world.join("carol"), world.join("alice")
+    for guest in (bob, carol):
+        guest.attend()
+    alice.open()
+    alice.send(1, b"bob")
+    world.run(0.008)
+    alice.send(2, b"carol")
+    world.run(0.004)
+    assert alice.of("ok") == [(1,)]
+    carol.say(messages.ack(carol.of("msg")[0][0]))
+    world.run(1)
+    assert alice.of("ok") == [(1,), (2,)]
+    assert store.written() == [(1,)]
+
+
+def test_what_is_acknowledged_in_time_wakes_the_store_for_nothing() -> None:
+    store = Slow()
+    world = World(store=store)
+    bob, alice = world.join("bob"), world.join("alice")
+    bob.attend()
+    alice.open()
+    for seq in range(1, 10):
+        alice.send(seq, b"bob")
+        world.run(0.006)
+        bob.say(messages.ack(bob.of("msg")[-1][0]))
+    world.run(1)
+    assert alice.of("ok")[-1] == (9,)
+    assert store.count("append") == 0
+    assert world.router.journal.depth == 0
+
+
 def test_acknowledgements_are_served_while_the_disk_is_full() -> None:
     world, store, alice = busy()
     alice.say(*said(1, 2))
