@@ -9,6 +9,7 @@ Writing is one function a verb. Names, stream ids and codes are ``bytes`` here, 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,17 @@ def number(token: bytes) -> int:
     raise _bad("not a number")
 
 
+# Lengths, lifetimes and names are few, and the same again and again.
+_usual_number = functools.lru_cache(1024)(number)
+
+
+@functools.lru_cache(1024)
+def _name(token: bytes) -> bytes:
+    if _NAME.fullmatch(token) is None:
+        raise _bad("not a name")
+    return token
+
+
 def _matching(pattern: re.Pattern[bytes], token: bytes) -> bytes:
     if pattern.fullmatch(token) is None:
         raise _bad("a token of another form")
@@ -64,9 +76,7 @@ def _sent(words: _Words) -> tuple[int, bytes, int | None, bool]:
     _, seq, name, ttl, flags, _ = words
     if flags != b"-" and flags != b"r":
         raise _bad("unknown flags")
-    if _NAME.fullmatch(name) is None:
-        raise _bad("not a name")
-    return number(seq), name, None if ttl == b"-" else number(ttl), flags == b"r"
+    return number(seq), _name(name), None if ttl == b"-" else _usual_number(ttl), flags == b"r"
 
 
 def _send(to: RelayVerbs, words: _Words, body: bytes) -> None:
@@ -209,7 +219,7 @@ class MessageDecoder:
                 raise _bad("unknown verb, or a token too many or too few")
             after = newline + 1
             if row[1]:
-                length = number(words[-1])
+                length = _usual_number(words[-1])
                 if length > self._limit:
                     raise RemoteError("too-large", f"a body of {length} bytes")
                 start = after

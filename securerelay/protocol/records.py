@@ -22,7 +22,7 @@ MAX_RECORDS = 1 << 24
 """Records under one key at most."""
 
 _HEADERS = {size: (size + primitives.TAG_SIZE).to_bytes(2, "big") for size in SIZES}
-_LENGTHS = frozenset(size + primitives.TAG_SIZE for size in SIZES)
+_LENGTHS = {header: int.from_bytes(header, "big") for header in _HEADERS.values()}
 
 
 class Kind(enum.IntEnum):
@@ -168,9 +168,9 @@ class Opener(_Direction):
         position, end = 0, len(data)
         while end - position >= 2:
             header = data[position : position + 2]
-            length = header[0] << 8 | header[1]
-            if length not in _LENGTHS:
-                raise BrokenRecord(f"length {length}")
+            length = _LENGTHS.get(header)
+            if length is None:
+                raise BrokenRecord(f"length {int.from_bytes(header, 'big')}")
             after = position + 2 + length
             if after > end:
                 break

@@ -45,10 +45,6 @@ _TICK = 1e-6
 """Seconds by which a timer may be early, for what it counts with are no exact numbers."""
 
 
-def _size(entries: Sequence[Entry]) -> int:
-    return sum([len(entry.body) for entry in entries])
-
-
 class Journal:
     """What is on its way to the store.
 
@@ -62,8 +58,8 @@ class Journal:
         self._reactor = reactor
         self._store = store
         self._log = log
-        # When each must be written, and what; later ones of a stream never before earlier ones.
-        self._queue: list[tuple[float, Sequence[Entry]]] = []
+        # When each must be written, what, and how many bytes; never before what came before it.
+        self._queue: list[tuple[float, Sequence[Entry], int]] = []
         self._count = self._bytes = 0
         self._acks: dict[Mailbox, int] = {}
         self._kept: list[Receipt] = []
@@ -80,17 +76,18 @@ class Journal:
         """How many entries wait for the next batch."""
         return self._count
 
-    def add(self, entries: Sequence[Entry], patience: float = 0.0) -> None:
+    def add(self, entries: Sequence[Entry], size: int = 0, patience: float = 0.0) -> None:
         """Have entries of one stream written with the next batch.
 
         Args:
             entries: messages, or a refusal or advance; at least one.
+            size: bytes of their bodies.
             patience: seconds within which their recipients, who have them already, are expected to
                 acknowledge them.
         """
-        self._queue.append((self._schedule(patience), entries))
+        self._queue.append((self._schedule(patience), entries, size))
         self._count += len(entries)
-        self._bytes += _size(entries)
+        self._bytes += size
         if self._bytes > MOST_BYTES or self._count > MOST_ENTRIES:
             session = entries[0].stream.session
             if session is not None and session not in self._held:
@@ -172,17 +169,14 @@ class Journal:
 
     def _forget_settled(self) -> None:
         """Drop what was acknowledged in time."""
-        waiting = []
-        for due, entries in self._queue:
+        queue, self._queue = self._queue, []
+        for waiting in queue:
+            _, entries, size = waiting
             if any(entry.state <= BOUND for entry in entries):
-                waiting.append((due, entries))
+                self._queue.append(waiting)
             else:
-                self._left(entries)
-        self._queue = waiting
-
-    def _left(self, entries: Sequence[Entry]) -> None:
-        self._count -= len(entries)
-        self._bytes -= _size(entries)
+                self._count -= len(entries)
+                self._bytes -= size
 
     def _ripe(self) -> int:
         """Tell how many of the queue are to be written now: up to the last whose time has come."""
@@ -190,12 +184,12 @@ class Journal:
         if self._all_due <= now:
             self._all_due = inf
             return len(self._queue)
-        due = [place for place, (due, _) in enumerate(self._queue, 1) if due <= now]
+        due = [place for place, (due, _, _) in enumerate(self._queue, 1) if due <= now]
         return due[-1] if due else 0
 
     def _wait_on(self) -> None:
         """Begin again when the time of something comes."""
-        self._due = min((due for due, _ in self._queue), default=inf)
+        self._due = min((due for due, _, _ in self._queue), default=inf)
         self._due = min(self._due, self._all_due)
         if self._due < inf and not self._busy:
             self._set()
@@ -225,12 +219,12 @@ class Journal:
             await answer
 
     def _take(self, ripe: int) -> tuple[list[Entry], list[Append | Refuse]]:
-        taken = [entries for _, entries in self._queue[:ripe]]
+        taken = self._queue[:ripe]
         del self._queue[:ripe]
-        for entries in taken:
-            self._left(entries)
+        self._count -= sum(len(entries) for _, entries, _ in taken)
+        self._bytes -= sum(size for _, _, size in taken)
         self._wait_on()
-        batch = [entry for entries in taken for entry in entries if entry.state <= BOUND]
+        batch = [entry for _, entries, _ in taken for entry in entries if entry.state <= BOUND]
         for entry in batch:
             entry.state = TAKEN
         return batch, [entry.row() for entry in batch]

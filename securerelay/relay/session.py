@@ -85,9 +85,9 @@ class Session:
 
     __slots__ = (
         "_calls",
-        "_counted",
         "_held",
         "_out",
+        "_waiting",
         "_wire",
         "auth_time",
         "by_certificate",
@@ -120,7 +120,7 @@ class Session:
         self.size = 0
         self._wire: Wire | None = wire
         self._out: list[bytes] = []
-        self._counted = 0
+        self._waiting: list[bytes] = []
         self._held = 0
         self._calls = 0
 
@@ -153,28 +153,37 @@ class Session:
         if stream is not None and stream.ok > stream.told:
             stream.told = stream.ok
             out.append(messages.ok(stream.ok))
-        # What could not leave before was counted then.
-        self.size += sum(map(len, out[self._counted :] if self._counted else out))
-        while out and wire.ready:
+        if self._waiting or not wire.ready:
+            self._wait(out)
+        elif out:
+            said = b"".join(out)
+            if len(said) <= FLUSH_BYTES:
+                out.clear()
+                wire.send(said)
+                return
+            out[:] = [said[at : at + FLUSH_BYTES] for at in range(0, len(said), FLUSH_BYTES)]
+            self._wait(out)
+        while self._waiting and wire.ready:
             wire.send(self._take())
-        self._counted = len(out)
         if self.size or self._held & _OUTPUT:
             self._bound(wire)
 
+    def _wait(self, out: list[bytes]) -> None:
+        """Leave what is said to later; pieces that others are told too stay what they are."""
+        self._waiting += out
+        self.size += sum(map(len, out))
+        out.clear()
+
     def _take(self) -> bytes:
-        out = self._out
-        if self.size <= FLUSH_BYTES:
-            data = b"".join(out)
-            out.clear()
-        else:
-            count = taken = 0
-            while taken < FLUSH_BYTES and count < len(out):
-                taken += len(out[count])
-                count += 1
-            data = b"".join(out[:count])
-            del out[:count]
-        self.size -= len(data)
-        return data
+        waiting = self._waiting
+        count = taken = 0
+        while taken < FLUSH_BYTES and count < len(waiting):
+            taken += len(waiting[count])
+            count += 1
+        said = b"".join(waiting[:count])
+        del waiting[:count]
+        self.size -= taken
+        return said
 
     def _bound(self, wire: Wire) -> None:
         limits = self.context.config.limits
@@ -357,7 +366,8 @@ class Session:
             return
         self._wire = None
         self._out.clear()
-        self.size = self._counted = 0
+        self._waiting.clear()
+        self.size = 0
         stream, self.sending = self.sending, None
         if stream is not None:
             stream.left()

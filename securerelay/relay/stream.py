@@ -233,11 +233,13 @@ class Stream:
             for number, body in enumerate(bodies, seq)
         ]
         taken, code = mailbox.offer(entries, share)
-        del entries[taken:]
+        if taken < len(entries):
+            del entries[taken:]
+            size = sum(map(len, bodies[:taken]))
         if entries:
             self.entered += taken
             self.flight += entries
-            router.journal.add(entries, mailbox.patience)
+            router.journal.add(entries, size, mailbox.patience)
         return taken, code
 
     def _stop(self, code: bytes, said: _Said) -> None:
