@@ -145,7 +145,11 @@ class Siege:
             source: where from; a new address if None.
             lines: how many are waited for; 0 to say that nothing more comes and wait for the end.
         """
-        with self.connect(source) as wire:
+        try:
+            wire = self.connect(source)
+        except ConnectionResetError:  # dropped faster than this end knew that it was connected
+            return b""
+        with wire:
             with contextlib.suppress(ConnectionError):  # the relay may have heard enough
                 for segment in segments:
                     wire.sendall(segment)
