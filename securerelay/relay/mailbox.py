@@ -26,8 +26,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from securerelay import failpoints
@@ -137,7 +138,7 @@ class Mailbox:
         self._cursor = self._shown = self._acked = 0
         self._window = Window()
         self._waiting: deque[tuple[int, Entry]] = deque()
-        self._fetching = False
+        self._fetching: Deferred[Any] | None = None
         self._serial = 0
 
     @property
@@ -155,7 +156,7 @@ class Mailbox:
     @property
     def idle(self) -> bool:
         """Whether nothing here would be missed that the store does not hold."""
-        return self.listener is None and not self._waiting and not self._fetching
+        return self.listener is None and not self._waiting and self._fetching is None
 
     @property
     def newest(self) -> int:
@@ -237,7 +238,7 @@ class Mailbox:
     def committed(self, n: int) -> None:
         """The store has the message with this number, and every earlier one."""
         self._committed = n
-        if not self._fetching and self._waiting:
+        if self._fetching is None and self._waiting:
             self._forget_stored()
             self._catch_up()
 
@@ -256,6 +257,11 @@ class Mailbox:
             session: of this peer.
             after: the number after which it wants to receive.
         """
+        if self.listener is session and self._fetching is not None:
+            # Who begins again faster than pages are read would otherwise never get one.
+            await self._fetching
+            if self.listener is not session:
+                return
         if self.listener is not None and self.listener is not session:
             self.listener.stopped(b"replaced")
         self._take_back()
@@ -293,17 +299,16 @@ class Mailbox:
 
     def _catch_up(self) -> None:
         window = self._window
-        if self._fetching or window.full or self.listener is None:
+        if self._fetching is not None or window.full or self.listener is None:
             return
-        self._fetching = True
-        fetched = self.peer.router.store.fetch(
+        self._fetching = fetched = self.peer.router.store.fetch(
             self.text, self._cursor, min(window.slots, PAGE), window.room
         )
         fetched.addCallback(self._page, self._serial, self._committed)
         fetched.addErrback(self._no_page)
 
     def _page(self, rows: list[StoredMessage], serial: int, committed: int) -> None:
-        self._fetching = False
+        self._fetching = None
         if serial == self._serial:
             self._hand_page(rows)
             if not rows or rows[-1].n >= committed:
@@ -314,7 +319,7 @@ class Mailbox:
 
     def _no_page(self, failure: Failure) -> None:
         """The store cannot be read: the session ends, the mail stays."""
-        self._fetching = False
+        self._fetching = None
         if self.listener is not None:
             self.listener.broke(failure)
 

@@ -396,6 +396,44 @@ def test_listening_again_in_the_same_session_begins_again(world: World) -> None:
     assert bob.of("stopped") == []
 
 
+def test_who_begins_again_before_every_page_still_gets_pages() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("bob")
+    burst(sender(world), 1, 3)
+    bob = world.join("bob")
+    store.slow = {"fetch"}
+    bob.attend()
+    store.answer()
+    world.run()
+    for _ in range(3):
+        bob.attend()
+        for _ in range(2):
+            store.answer()
+            world.run()
+    assert seqs(bob)[:3] == [1, 2, 3]
+
+
+def test_who_begins_again_and_is_replaced_meanwhile_gets_nothing_more() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("bob")
+    burst(sender(world), 1, 3)
+    bob = world.join("bob")
+    store.slow = {"fetch"}
+    bob.attend()
+    store.answer()
+    world.run()
+    bob.attend()
+    other = world.join("bob")
+    other.attend()
+    while store.waiting:
+        store.answer()
+        world.run()
+    assert bob.of("stopped") == [(b"replaced",)]
+    assert (seqs(bob), seqs(other)) == ([], [1, 2, 3])
+
+
 def test_a_store_that_cannot_be_read_ends_the_session_and_keeps_the_mail() -> None:
     store = Slow()
     world = World(store=store)
