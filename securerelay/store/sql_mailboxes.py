@@ -116,7 +116,7 @@ def fetch(
         size += length
         if page and (len(page) >= max_messages or size > max_bytes):
             break
-        if body is None or checksum != _checksum(sender, to, stream, seq, time, body):
+        if type(body) is not bytes or checksum != _checksum(sender, to, stream, seq, time, body):
             damaged.append(n)
         else:
             page.append(

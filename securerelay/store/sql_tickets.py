@@ -53,7 +53,8 @@ class Tickets:
         if row is None:
             return None
         nonce, wrapped, name, certificate, auth_time, expiry, session_id = row
-        psk = primitives.unseal(self._aead, nonce, wrapped, id_sha256)
+        sound = len(nonce) == primitives.NONCE_SIZE
+        psk = primitives.unseal(self._aead, nonce, wrapped, id_sha256) if sound else None
         if psk is None:
             raise StorageError("a ticket does not open under this folder's key")
         verify(psk)

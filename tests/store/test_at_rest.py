@@ -45,6 +45,18 @@ def test_a_ticket_does_not_open_under_another_key(tmp_path: Path):
     result(store.close())
 
 
+def test_a_ticket_with_a_damaged_nonce_does_not_open(tmp_path: Path):
+    with_ticket(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "relay.sqlite")) as db:
+        db.execute("UPDATE ticket SET nonce = x'00'")
+        db.commit()
+    store = on_disk(tmp_path)
+    result(store.open())
+    with pytest.raises(StorageError, match="does not open"):
+        result(store.ticket_take(ticket("", 1).id_sha256, NOW, lambda _: None))
+    result(store.close())
+
+
 def test_a_psk_moved_to_another_ticket_does_not_open(tmp_path: Path):
     with_ticket(tmp_path)
     with closing(sqlite3.connect(tmp_path / "relay.sqlite")) as db:
@@ -64,6 +76,7 @@ def test_a_psk_moved_to_another_ticket_does_not_open(tmp_path: Path):
     "damage",
     [
         "UPDATE message SET body = x'00' WHERE seq = 2",
+        "UPDATE message SET body = 'text' WHERE seq = 2",
         "UPDATE message SET addressed = 'carol' WHERE seq = 2",
         "UPDATE message SET seq = 9 WHERE seq = 2",
         "UPDATE mail SET sender = 'carol' WHERE n & 7 = 2",

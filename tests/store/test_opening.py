@@ -134,20 +134,47 @@ def test_a_damaged_page_is_found_and_nothing_is_touched(tmp_path: Path, page: in
 
 
 @pytest.mark.parametrize(
-    "damage", ["DELETE FROM meta WHERE key = 'epoch'", "UPDATE meta SET value = x'00'"]
+    ("damage", "says"),
+    [
+        ("DELETE FROM meta WHERE key = 'epoch'", "its epoch is gone"),
+        ("UPDATE meta SET value = x'00'", "blob where integer belongs in meta.value"),
+    ],
 )
-def test_a_database_that_lost_its_epoch_is_not_given_another(tmp_path: Path, damage: str):
+def test_a_database_that_lost_its_epoch_is_not_given_another(
+    tmp_path: Path, damage: str, says: str
+):
     path = used(tmp_path)
     with closing(sqlite3.connect(path)) as db:
         db.execute(damage)
         db.commit()
-    assert "its epoch is gone" in refused(tmp_path)
+    assert says in refused(tmp_path)
 
 
 def test_a_cut_off_database_is_found(tmp_path: Path):
     path = used(tmp_path)
     os.truncate(path, path.stat().st_size // 2)
     assert "is damaged" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("peer SET roles = x'00'", "blob where text belongs in peer.roles"),
+        ("certificate SET serial = 'one'", "text where blob belongs in certificate.serial"),
+        ("certificate SET not_after = 'soon'", "text where integer belongs in certificate.not_a"),
+        ("mail SET size = 1.5", "real where integer belongs in mail.size"),
+        ("peer SET ended = 'now'", "text where integer belongs in peer.ended"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_found_before_anybody_uses_it(
+    tmp_path: Path, change: str, says: str
+):
+    path = used(tmp_path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE " + change)
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert f"is damaged ({says}" in refused(tmp_path)
 
 
 def test_a_damaged_database_keeps_its_log_too(tmp_path: Path):
