@@ -70,5 +70,5 @@ def _show(out: Output, title: str, facts: dict[str, Any]) -> None:
         if key in ("expires", "started", "certificate_expires") and isinstance(value, int):
             value = moment(value)
         elif isinstance(value, dict):
-            value = [f"{name} {shown(one)}" for name, one in value.items()]
+            value = [f"{name} {shown(one)}" for name, one in value.items()] or None
         out.say({"key": key.replace("_", " "), "value": value}, "  {key}: {value}")

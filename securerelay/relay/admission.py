@@ -16,6 +16,7 @@ What the text of the protocol leaves open is decided so:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -168,8 +169,15 @@ def _welcome(
     }
 
 
-async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, Any]:
+async def enrol(
+    context: RelayContext, request: EnrolmentRequest, source: str | None = None
+) -> dict[str, Any]:
     """Make a newcomer a peer, or hand its certificate over again.
+
+    Args:
+        context: the relay.
+        request: what the newcomer proved.
+        source: where it comes from, for the log.
 
     Returns:
         What WELCOME says.
@@ -192,9 +200,12 @@ async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, A
     except Refused as refused:
         if refused.code == "token-used":
             # Whoever comes second may be the one who was meant: the operator must know.
-            context.log.warn("enrolment.token-used", name=request.name)
+            context.log.warn("enrolment.token-used", source=source, name=request.name)
+            await _dispute(context, request.token)
         else:
-            context.log.warn("enrolment.refused", name=request.name, reason=refused.code)
+            context.log.warn(
+                "enrolment.refused", source=source, name=request.name, reason=refused.code
+            )
         code = refused.code if refused.code in ("token-used", "revoked") else "expired"
         raise Refused(code, refused.detail) from refused
     if not consumed.repeated:
@@ -208,6 +219,12 @@ async def enrol(context: RelayContext, request: EnrolmentRequest) -> dict[str, A
         "log": {},
         "certificate": encode(consumed.certificate.der),
     }
+
+
+async def _dispute(context: RelayContext, token: bytes) -> None:
+    """Keep the alarm until the operator acknowledges it; the log has it even on a full disk."""
+    with suppress(StorageError):
+        await context.store.dispute(token, context.now())
 
 
 def _day(certificate: CertificateRow) -> str:

@@ -102,7 +102,7 @@ class Host:
 
     def enrolling(self, request: EnrolmentRequest) -> None:
         """See :class:`~securerelay.protocol.connection.RelayHost`."""
-        enrolled = Deferred.fromCoroutine(admission.enrol(self.context, request))
+        enrolled = Deferred.fromCoroutine(admission.enrol(self.context, request, self.source))
         self._ask(enrolled, self.connection.welcome)
 
     def rekeyed(self, tickets: tuple[NewTicket, ...]) -> None:

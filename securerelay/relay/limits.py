@@ -186,6 +186,13 @@ class Gate:
         limits: how many, and how long penalties are.
         seconds: a monotonic clock.
         random: numbers from 0 to 1 for the random early drop.
+
+    Attributes:
+        unauthenticated: connections that have a place now.
+        handshakes: those that became a peer's, ever.
+        refusals: those that got no place or lost it, by reason: ``penalty``, ``source`` (its places
+            were taken), ``full`` (all were) and ``gave-way``.
+        failures: handshakes that failed, by the code that ended them.
     """
 
     def __init__(
@@ -202,7 +209,14 @@ class Gate:
         self._penalties: dict[str, Penalty] = {}
         self.cpu = CpuShare(limits.handshake_cpu_percent, seconds)
         self.unauthenticated = 0
-        self.refused = 0
+        self.handshakes = 0
+        self.refusals: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+
+    @property
+    def refused(self) -> int:
+        """How many connections got no handshake, for whatever reason."""
+        return self.refusals.total()
 
     def change(self, limits: Limits) -> None:
         """Go on with other limits; connections and penalties that exist stay."""
@@ -223,33 +237,36 @@ class Gate:
         Returns:
             True if it may go on; on False close it without a word.
         """
-        if self._admits(source):
+        reason = self._refuses(source)
+        if reason is None:
             self._waiting[source] += 1
             self.unauthenticated += 1
             if stranger is not None:
                 self._silent[stranger] = source
             return True
-        self.refused += 1
+        self.refusals[reason] += 1
         return False
 
-    def _admits(self, source: str) -> bool:
+    def _refuses(self, source: str) -> str | None:
+        """Return the reason why a newcomer gets no place, None if it gets one."""
         limits = self.limits
         if self.penalty(source) > 0:
-            return False
+            return "penalty"
         if source != UNIX and self._waiting[source] >= limits.unauthenticated_per_source:
-            return False
+            return "source"
         half = limits.unauthenticated // 2
         if self.unauthenticated < half:
-            return True
+            return None
         if self._silent:
             oldest, place = next(iter(self._silent.items()))
             self.left(place, oldest)
-            self.refused += 1
+            self.refusals["gave-way"] += 1
             oldest.give_way()
-            return True
+            return None
         if self.unauthenticated >= limits.unauthenticated:
-            return False
-        return self._random() >= (self.unauthenticated - half) / (limits.unauthenticated - half)
+            return "full"
+        fullness = (self.unauthenticated - half) / (limits.unauthenticated - half)
+        return None if self._random() >= fullness else "full"
 
     def knocked(self, stranger: Stranger) -> None:
         """A connection has shown that it knows the relay; it keeps its place."""
@@ -257,6 +274,7 @@ class Gate:
 
     def authenticated(self, source: str, stranger: Stranger | None = None) -> None:
         """A connection from there has become a peer's session."""
+        self.handshakes += 1
         self.left(source, stranger)
 
     def left(self, source: str, stranger: Stranger | None = None) -> None:
@@ -271,15 +289,18 @@ class Gate:
         if self._waiting[source] <= 0:
             del self._waiting[source]
 
-    def penalise(self, source: str, kind: str) -> None:
+    def penalise(self, source: str, kind: str) -> bool:
         """Add to a source's penalty.
 
         Args:
             source: from :func:`source_of`; local sockets are never penalised.
             kind: a key of :data:`PENALTY_SECONDS`.
+
+        Returns:
+            True if the source is refused from now on, and was not before.
         """
         if source == UNIX:
-            return
+            return False
         limits, now = self.limits, self._seconds()
         penalty = self._penalties.pop(source, None)
         if penalty is None or penalty.until <= now:
@@ -287,12 +308,13 @@ class Gate:
         penalty.until = min(
             penalty.until + PENALTY_SECONDS[kind], now + limits.penalty_longest_seconds
         )
-        if penalty.until - now >= limits.penalty_acts_from_seconds:
-            penalty.acting = True
+        acts = not penalty.acting and penalty.until - now >= limits.penalty_acts_from_seconds
+        penalty.acting |= acts
         # The newest goes to the end: what a full table drops has been quiet the longest.
         self._penalties[source] = penalty
         if len(self._penalties) > limits.penalty_sources:
             del self._penalties[next(iter(self._penalties))]
+        return acts
 
     def penalty(self, source: str) -> float:
         """Tell how long a source is still refused.

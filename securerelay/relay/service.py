@@ -213,6 +213,7 @@ class RelayService:
     async def status(self) -> dict[str, Any]:
         """Describe the relay, for the administrator."""
         peers = await self.store.peers()
+        invitations = await self.store.invitations()
         expiry = self.folder.identity.not_after
         return {
             "id": self.relay_id.hex(),
@@ -227,7 +228,10 @@ class RelayService:
             **({} if self.context is None else self.context.router.status()),
             "unauthenticated": self.gate.unauthenticated,
             "refused": self.gate.refused,
+            "refusals": dict(self.gate.refusals),
+            "failures": dict(self.gate.failures),
             "penalties": len(self.gate.penalties()),
+            "alarms": sum(row.disputed is not None for row in invitations),
         }
 
     # --- what the parts are given ---

@@ -105,6 +105,7 @@ class AdminVerbs:
             "backup": self._backup,
             "reload": self._reload,
             "penalties": self._penalties,
+            "alarms": self._alarms,
         }
 
     def _ms(self) -> int:
@@ -246,6 +247,32 @@ class AdminVerbs:
     async def _reload(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()
         return {"restart": self._relay.reload()}
+
+    async def _alarms(self, given: dict[str, Any]) -> dict[str, Any]:
+        arguments = Arguments(given)
+        text = arguments.text("acknowledge", "")
+        arguments.end()
+        store = self._relay.store
+        disputed = [row for row in await store.invitations() if row.disputed is not None]
+        known = [row for row in disputed if text in ("all", row.token.hex())]
+        if text not in ("", "all") and not known:
+            raise Refused("unknown", "there is no alarm about an invitation with that token")
+        for row in known:
+            await store.dispute(row.token, None)
+            self._relay.log.info("alarm.acknowledged", name=row.name, token=row.token.hex())
+        return {
+            "acknowledged": len(known),
+            "alarms": [
+                {
+                    "token": row.token.hex(),
+                    "name": row.name,
+                    "used": row.used,
+                    "disputed": row.disputed,
+                }
+                for row in disputed
+                if row not in known
+            ],
+        }
 
     async def _penalties(self, given: dict[str, Any]) -> dict[str, Any]:
         arguments = Arguments(given)

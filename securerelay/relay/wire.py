@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securerelay.protocol.connection import End, RelayConnection
+from securerelay.protocol.hello import ERROR_CODES
 from securerelay.relay.context import RelayContext
 from securerelay.relay.host import Host
 from securerelay.relay.limits import UNIX, source_of
@@ -260,8 +261,9 @@ class RelayProtocol(Host):
                 context.log.stranger(
                     "handshake.failed", source=self.source, code=code, detail=detail
                 )
-                if code in OFFENCES:
-                    context.gate.penalise(self.source, OFFENCES[code])
+                context.gate.failures[code if code in ERROR_CODES else "other"] += 1
+                if code in OFFENCES and context.gate.penalise(self.source, OFFENCES[code]):
+                    context.log.stranger("source.penalised", source=self.source)
             return
         self._beats.discard(self)
         told = context.log.info if orderly or code == "truncated" else context.log.warn

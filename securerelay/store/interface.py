@@ -152,6 +152,17 @@ class Invitations(Protocol):
     def withdraw(self, token: bytes) -> Deferred[bool]:
         """Take an open invitation back; False if it was not open."""
 
+    def dispute(self, token: bytes, now: int | None) -> Deferred[bool]:
+        """Note that somebody came with a used invitation and another key, or that it is known.
+
+        Args:
+            token: 6 bytes.
+            now: Unix ms; None once the operator has acknowledged it.
+
+        Returns:
+            True if that was news.
+        """
+
     def consume(self, token: bytes, certificate: CertificateRow, now: int) -> Deferred[Consumed]:
         """Use an invitation: enter the name, its certificate and the leaf of the key log.
 

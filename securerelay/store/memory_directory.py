@@ -156,6 +156,14 @@ class MemoryDirectory:
         return True
 
     @answered
+    def dispute(self, token: bytes, now: int | None) -> bool:
+        row = self._invitations.get(token)
+        if row is None or (row.disputed is None) == (now is None):
+            return False
+        self._invitations[token] = replace(row, disputed=now)
+        return True
+
+    @answered
     def consume(self, token: bytes, certificate: CertificateRow, now: int) -> Consumed:
         row = self._invitations.get(token)
         if row is None:

@@ -107,6 +107,7 @@ class InvitationRow:
             reason.
         used: when it was used.
         certificate_sha256: of the certificate that it brought, 32 bytes.
+        disputed: when somebody first came with it and another key, until that is acknowledged.
     """
 
     token: bytes
@@ -119,6 +120,7 @@ class InvitationRow:
     state: InvitationState = "open"
     used: int | None = None
     certificate_sha256: bytes | None = None
+    disputed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ MIGRATIONS: tuple[Migration, ...] = (
             list BLOB NOT NULL, PRIMARY KEY (room, version))""",
         "CREATE INDEX room_list_followed ON room_list (followed)",
     ),
+    # Whether the operator should know that two keys came with one invitation.
+    ("ALTER TABLE invitation ADD COLUMN disputed INTEGER",),
 )
 
 

@@ -13,8 +13,8 @@ from securerelay.store.interface import KEPT
 from securerelay.store.rows import CertificateRow, Consumed, InvitationRow
 
 _INVITATION = (
-    "SELECT token, public_key, name, roles, expiry, created, created_by, state, used, certificate "
-    "FROM invitation "
+    "SELECT token, public_key, name, roles, expiry, created, created_by, state, used, certificate, "
+    "disputed FROM invitation "
 )
 
 
@@ -29,9 +29,9 @@ def invite(db: sqlite3.Connection, row: InvitationRow) -> None:
         raise Refused("token-used")
     roles = " ".join(row.roles)
     db.execute(
-        "INSERT INTO invitation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO invitation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row.token, row.public_key, row.name, roles, row.expiry, row.created, row.created_by,
-         row.state, row.used, row.certificate_sha256),
+         row.state, row.used, row.certificate_sha256, row.disputed),
     )  # fmt: skip
 
 
@@ -49,6 +49,12 @@ def withdraw(db: sqlite3.Connection, token: bytes) -> bool:
         "UPDATE invitation SET state = 'withdrawn' WHERE token = ? AND state = 'open'", (token,)
     )
     return done.rowcount == 1
+
+
+def dispute(db: sqlite3.Connection, token: bytes, now: int | None) -> bool:
+    wanted = "disputed IS NOT NULL" if now is None else "disputed IS NULL"
+    query = f"UPDATE invitation SET disputed = ? WHERE token = ? AND {wanted}"  # noqa: S608 - constants
+    return db.execute(query, (now, token)).rowcount == 1
 
 
 def consume(

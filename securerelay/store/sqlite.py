@@ -162,6 +162,9 @@ class SqliteStore:
     def withdraw(self, token: bytes) -> Deferred[bool]:
         return self._write(lambda db: sql_enrolment.withdraw(db, token), frees=True)
 
+    def dispute(self, token: bytes, now: int | None) -> Deferred[bool]:
+        return self._write(lambda db: sql_enrolment.dispute(db, token, now))
+
     def consume(self, token: bytes, certificate: CertificateRow, now: int) -> Deferred[Consumed]:
         return self._write(lambda db: sql_enrolment.consume(db, token, certificate, now))
 

@@ -146,6 +146,36 @@ def test_the_data_folder_can_be_given_on_the_command_line(
     assert run("--data", str(relay.folder), "issued").status == 0
 
 
+def test_penalties_are_listed_with_the_seconds_that_are_left(run: Run, relay: FakeRelay):
+    row = {"source": "192.0.2.1", "seconds": 17.5}
+    relay.answers["penalties"] = {"lifted": 0, "penalties": [row]}
+    assert run("penalties", "--json").records == [row]
+    assert run("penalties").out.split() == ["192.0.2.1", "17.5", "s"]
+    assert relay.requests == [{"verb": "penalties"}] * 2
+
+
+def test_a_source_is_pardoned_or_all_are(run: Run, relay: FakeRelay):
+    relay.answers["penalties"] = {"lifted": 1, "penalties": []}
+    assert run("pardon", "192.0.2.1").out == "penalties lifted: 1\n"
+    assert run("pardon", "--all", "--json").records == [{"source": None, "lifted": 1}]
+    assert [one["lift"] for one in relay.requests] == ["192.0.2.1", "all"]
+    assert run("pardon").status == run("pardon", "192.0.2.1", "--all").status == 2
+    relay.answers["penalties"]["lifted"] = 0
+    assert (run("pardon", "192.0.2.1").status, run("pardon", "--all").status) == (5, 0)
+
+
+def test_alarms_are_listed_until_they_are_acknowledged(run: Run, relay: FakeRelay):
+    token, time = "0a" * 6, 1_800_000_000_000
+    row = {"token": token, "name": "alice", "used": time, "disputed": time}
+    relay.answers["alarms"] = {"acknowledged": 1, "alarms": [row]}
+    assert run("alarms", "--json").records == [row]
+    assert re.fullmatch(r"(0a){6}  alice +  used 2027-.*, tried again 2027-.*\n", run("alarms").out)
+    assert run("acknowledge", token).out == "alarms acknowledged: 1\n"
+    assert run("acknowledge", "--all").status == 0
+    assert [one.get("acknowledge") for one in relay.requests] == [None, None, token, "all"]
+    assert run("acknowledge").status == run("acknowledge", token, "--all").status == 2
+
+
 def test_status_shows_the_relay(run: Run, relay: FakeRelay):
     relay.answers["status"] = {"version": "1", "sessions": 3, "limits": {"a": 1}}
     (record,) = run("status", "--json").records

@@ -48,6 +48,8 @@ _EVENTS = frozenset(
         "enrolment.token-used",
         "enrolment.refused",
         "penalties.lifted",
+        "source.penalised",
+        "alarm.acknowledged",
         "log.suppressed",
     }
 )

@@ -64,7 +64,10 @@ def test_one_invitation_fifty_times_at_once_makes_one_peer(siege: Siege) -> None
     assert len({index for index, answer in answers if isinstance(answer, bytes)}) == 1
     assert sum(isinstance(answer, bytes) for _, answer in answers) == 10
     assert {answer for _, answer in answers if isinstance(answer, str)} == {"alert token-used"}
-    siege.daemon.wait_for("enrolment.token-used name=popular")
+    siege.daemon.wait_for("enrolment.token-used source=")
+    (alarm,) = siege.daemon.admin("alarms")["alarms"]
+    assert alarm["name"] == "popular"
+    assert siege.daemon.admin("alarms", acknowledge=alarm["token"])["alarms"] == []
 
 
 def test_a_reply_that_got_lost_can_be_had_again_by_the_same_key_alone(siege: Siege) -> None:

@@ -213,6 +213,7 @@ def test_an_invitation_that_another_key_used_raises_an_alarm() -> None:
     late = newcomer(world, invitation, key=1)
     assert (late.end, late.welcomes) == ("token-used", [])
     assert "enrolment.token-used" in world.told.names()
+    assert done(world.store.invitation(invitation.token)).disputed == world.context.now()
     assert done(world.store.lookup("alice")).certificate.spki == spki(index=0)
 
 

@@ -162,6 +162,27 @@ class TestGate:
         assert door.arrived("192.0.2.1")
         assert door.penalties() == {}
 
+    def test_the_moment_when_a_penalty_begins_to_act_is_told_once(self) -> None:
+        clock = Clock()
+        door = gate(clock)
+        assert [door.penalise("192.0.2.1", "failed") for _ in range(5)] == [
+            False, False, True, False, False,
+        ]  # fmt: skip
+        clock.advance(30)
+        assert [door.penalise("192.0.2.1", "timeout") for _ in range(2)] == [False, True]
+
+    def test_reasons_of_refusals_are_counted(self) -> None:
+        door = gate(Clock())
+        for _ in range(3):
+            door.penalise("192.0.2.1", "failed")
+        assert not door.arrived("192.0.2.1")
+        assert [door.arrived("192.0.2.2", Guest()) for _ in range(3)] == [True, True, False]
+        assert all(door.arrived(f"192.0.2.{n}", Guest()) for n in (3, 4, 5))
+        assert door.refusals == {"penalty": 1, "source": 1, "gave-way": 1}
+        full = gate(Clock())
+        assert not all(full.arrived(f"192.0.2.{n}") for n in range(9))
+        assert full.refusals == {"full": 1}
+
     def test_penalties_that_run_out_do_not_add_up(self) -> None:
         clock = Clock()
         door = gate(clock)

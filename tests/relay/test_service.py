@@ -16,6 +16,7 @@ from securerelay.relay.config import Certificates, Config, Handshake, Lifetimes,
 from securerelay.relay.service import DAY
 from securerelay.relay.tls import hosts
 from tests.relay.in_memory import Relay
+from tests.relay.world import done
 from tests.store.samples import ticket
 
 
@@ -133,6 +134,21 @@ def test_a_room_is_given_to_a_member_and_to_nobody_else(relay: Relay) -> None:
 
 def test_nobody_is_connected_at_first(relay: Relay) -> None:
     assert relay.ask("peers") == {"ok": True, "peers": []}
+
+
+def test_an_alarm_stays_until_it_is_acknowledged(relay: Relay) -> None:
+    tokens = [relay.ask("invite", name=name)["token"] for name in ("alice", "bob", "carol")]
+    for token in tokens[:2]:
+        assert done(relay.service.store.dispute(bytes.fromhex(token), 7))
+    listed = relay.ask("alarms")["alarms"]
+    assert {(row["name"], row["disputed"]) for row in listed} == {("alice", 7), ("bob", 7)}
+    assert relay.ask("status")["alarms"] == 2
+    assert relay.ask("alarms", acknowledge=tokens[2])["code"] == "unknown"
+    answer = relay.ask("alarms", acknowledge=tokens[0])
+    assert (answer["acknowledged"], [row["name"] for row in answer["alarms"]]) == (1, ["bob"])
+    assert relay.ask("alarms", acknowledge="all")["acknowledged"] == 1
+    assert relay.ask("alarms", acknowledge="all")["acknowledged"] == 0
+    assert relay.ask("status")["alarms"] == 0
 
 
 def test_penalties_are_listed_and_lifted(relay: Relay) -> None:

@@ -157,6 +157,8 @@ def test_offences_add_up_until_the_source_is_refused() -> None:
         offender.say(b"nonsense\n")
         offender.leave()
     assert Stranger(world).pipe.aborted
+    assert world.told.names() == ["handshake.failed"] * 3 + ["source.penalised"]
+    assert world.context.gate.failures == {"bad-line": 3}
     world.clock.advance(16)
     assert not Stranger(world).pipe.aborted
 

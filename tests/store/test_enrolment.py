@@ -46,6 +46,17 @@ def test_the_newcomer_gets_name_roles_and_certificate(store: Store):
     assert used.certificate_sha256 == certificate("alice").sha256
 
 
+def test_a_dispute_over_an_invitation_stays_until_it_is_acknowledged(store: Store):
+    result(store.invite(invitation("alice")))
+    assert result(store.dispute(b"others", NOW)) is False
+    assert result(store.dispute(b"tokens", NOW)) is True
+    assert result(store.dispute(b"tokens", LATER)) is False
+    assert result(store.invitation(b"tokens")).disputed == NOW
+    assert result(store.dispute(b"tokens", None)) is True
+    assert result(store.dispute(b"tokens", None)) is False
+    assert result(store.invitation(b"tokens")) == invitation("alice")
+
+
 def test_who_lost_the_answer_gets_the_first_certificate_again(store: Store):
     result(store.invite(invitation("alice")))
     first = result(store.consume(b"tokens", certificate("alice"), NOW))

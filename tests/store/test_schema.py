@@ -54,6 +54,8 @@ def test_a_database_of_each_version_opens_and_keeps_its_content(dump: Path, tmp_
     assert result(store.room("@team")).members == ("alice",)
     written_by = int(dump.stem.removeprefix("version"))
     check_sealing(store, listed=1 if written_by >= 2 else 0)
+    disputed = [row.disputed for row in result(store.invitations())]
+    assert disputed == [1_800_000_000_001 if written_by >= 3 else None, None, None]
     result(store.close())
     with closing(sqlite3.connect(tmp_path / "relay.sqlite")) as db:
         assert schema.version(db) == len(schema.MIGRATIONS)
