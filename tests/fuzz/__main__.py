@@ -1,6 +1,6 @@
 """Fuzz for as long as wanted: ``python -m tests.fuzz [--seconds N] [TARGET ...]``.
 
-With atheris installed (Linux, ``pip install atheris``) and one target it is guided by coverage;
+With ``--guided``, one target and atheris (Linux, ``pip install atheris``) it is guided by coverage;
 without it the mutations are the same as in the tests, with a new beginning each time.  What broke
 something is written to ``tests/fuzz/found`` and can be given to :func:`replay`.
 """
@@ -15,7 +15,14 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.fuzz.targets import CORPUS, TARGETS, seeds_of
+if "--guided" in sys.argv:
+    import atheris
+
+    # Only the package: to instrument all that is loaded takes minutes and hides what it does.
+    with atheris.instrument_imports(include=["securerelay"]):
+        from tests.fuzz.targets import TARGETS, seeds_of
+else:
+    from tests.fuzz.targets import TARGETS, seeds_of
 
 FOUND = Path(__file__).parent / "found"
 
@@ -54,19 +61,21 @@ def plain(name: str, seconds: float, seed: int) -> int:
 
 def guided(name: str, seconds: float) -> None:
     """Let coverage guide; libFuzzer ends the process."""
-    import atheris
-
-    atheris.instrument_all()
-    target, folder = TARGETS[name], CORPUS / name
+    target, seeds = TARGETS[name], seeds_of(name)
+    # The seeds and what is found go there; the corpus of the repository stays as it is.
+    folder = FOUND / f"corpus-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    FOUND.mkdir(exist_ok=True)
+    for number, data in enumerate(seeds):
+        (folder / f"seed-{number}").write_bytes(data)
+
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        if chance.random() < 0.5:
+            return atheris.Mutate(data, most)
+        return target.mutate(chance, data, seeds)[:most]
+
     options = [f"-max_total_time={int(seconds)}", f"-artifact_prefix={FOUND}/{name}-"]
-    # New inputs go to the first folder; the corpus of the repository stays as it is.
-    new = FOUND / f"corpus-{name}"
-    new.mkdir(exist_ok=True)
-    for number, data in enumerate(seeds_of(name)):
-        (new / f"seed-{number}").write_bytes(data)
-    atheris.Setup([sys.argv[0], *options, str(new), str(folder)], target.run)
+    atheris.Setup([sys.argv[0], *options, str(folder)], target.run, custom_mutator=mutate)
     atheris.Fuzz()
 
 
