@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from securerelay import names
 from securerelay.crypto import contexts, merkle, primitives
 from securerelay.errors import RemoteError
-from securerelay.protocol.items import Field, Form, encode_item, exactly, u64
+from securerelay.protocol.items import Field, Form, encode_item, exactly, number, u64
 
 _KIND, _TIME, _NAME, _SPKI, _CERTIFICATE = range(0x01, 0x06)
 _LEAF_FORM = Form(
     {
         _KIND: exactly(1),
-        _TIME: exactly(8),
+        _TIME: number(),
         _NAME: Field(1, names.MAX_LENGTH),
         _SPKI: exactly(32),
         _CERTIFICATE: exactly(32),
@@ -30,9 +30,9 @@ _SIGNATURE = 0x1F
 _HEAD_FORM = Form(
     {
         _RELAY_ID: exactly(32),
-        _SIZE: exactly(8),
+        _SIZE: number(),
         _ROOT: exactly(merkle.HASH_SIZE),
-        _HEAD_TIME: exactly(8),
+        _HEAD_TIME: number(),
         _SIGNATURE: Field(256, 512),
     },
     signature=_SIGNATURE,

@@ -19,6 +19,8 @@ PADDING = 0x00
 """The type of zeros that fill up what is sealed; the one item that comes last."""
 IGNORED = 0x80
 """Types from here on mean nothing yet, and stop nobody from reading the rest."""
+NUMBERS = 1 << 63
+"""Numbers stay below this, so that every database can keep what somebody else signed."""
 
 
 def encode_item(kind: int, value: bytes) -> bytes:
@@ -49,21 +51,31 @@ class Field:
         most: bytes at most.
         step: the length is a multiple of so many bytes.
         optional: whether the item may be missing.
+        number: whether the value is a number, below :data:`NUMBERS`.
     """
 
     least: int
     most: int
     step: int = 1
     optional: bool = False
+    number: bool = False
 
-    def allows(self, size: int) -> bool:
-        """Tell whether a value may have ``size`` bytes."""
-        return self.least <= size <= self.most and size % self.step == 0
+    def allows(self, value: bytes) -> bool:
+        """Tell whether an item may have a value."""
+        size = len(value)
+        if not self.least <= size <= self.most or size % self.step:
+            return False
+        return not self.number or value[0] < 0x80
 
 
 def exactly(size: int, *, optional: bool = False) -> Field:
     """Return the field of an item that always has ``size`` bytes."""
     return Field(size, size, optional=optional)
+
+
+def number() -> Field:
+    """Return the field of an item that is a number, as :func:`u64` writes it."""
+    return Field(8, 8, number=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,7 @@ class Form:
             raise ValueError("an item is missing")
         for kind, value in values.items():
             field = self._fields.get(kind)
-            if field is None or not field.allows(len(value)):
+            if field is None or not field.allows(value):
                 raise ValueError(f"item {kind:02x} of {len(value)} bytes")
         return encode_items(sorted(values.items()))
 
@@ -146,8 +158,7 @@ class Form:
                 raise _bad(f"item {kind:02x} after {previous:02x}")
             previous = kind
             if kind < IGNORED:
-                self._check(kind, end - value)
-                values[kind] = data[value:end]
+                values[kind] = self._check(kind, data[value:end])
             if kind == self._signature:
                 signed.append(data[start:position])
                 start = end
@@ -159,12 +170,13 @@ class Form:
         signed.append(data[start:position])
         return Items(values, b"".join(signed), position)
 
-    def _check(self, kind: int, size: int) -> None:
+    def _check(self, kind: int, value: bytes) -> bytes:
         field = self._fields.get(kind)
         if field is None:
             raise _bad(f"unknown item {kind:02x}")
-        if not field.allows(size):
-            raise _bad(f"item {kind:02x} of {size} bytes")
+        if not field.allows(value):
+            raise _bad(f"item {kind:02x} of {len(value)} bytes, or too high a number")
+        return value
 
 
 def _check_padding(data: bytes, position: int) -> None:

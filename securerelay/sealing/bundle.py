@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from securerelay.crypto import contexts, hpke, primitives
 from securerelay.errors import CertificateError
 from securerelay.identity import certificates
-from securerelay.protocol.items import Field, Form, encode_item, exactly, u64
+from securerelay.protocol.items import Field, Form, encode_item, exactly, number, u64
 from securerelay.protocol.sealed import DIRECT, SUITES
 from securerelay.sealing import succession
 from securerelay.sealing.fingerprint import MESSAGE_KEY_SIZE, Identity, sign_as_identity
@@ -41,9 +41,9 @@ _FORM = Form(
         _NAME: Field(1, 32),
         _CERTIFICATE: Field(1, certificates.MAX_SIZE),
         _MESSAGE_KEY: exactly(MESSAGE_KEY_SIZE),
-        _NUMBER: exactly(8),
-        _ISSUED: exactly(8),
-        _EXPIRES: exactly(8),
+        _NUMBER: number(),
+        _ISSUED: number(),
+        _EXPIRES: number(),
         _PREKEY: exactly(hpke.PUBLIC_SIZE),
         _SUITES: Field(1, 16),
         _SUCCESSIONS: Field(1, succession.MAX_SIZE, optional=True),

@@ -6,11 +6,22 @@ Direct envelopes and room messages have the same inside; they differ in what the
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from securerelay import names
-from securerelay.protocol.items import HEADER, PADDING, Field, Form, encode_item, exactly, u64
+from securerelay.protocol.items import (
+    HEADER,
+    NUMBERS,
+    PADDING,
+    Field,
+    Form,
+    encode_item,
+    exactly,
+    number,
+    u64,
+)
 from securerelay.protocol.sealed import SMALLEST
 from securerelay.sealing.fingerprint import SIGNATURE_SIZE, Author, Identity
 from securerelay.sealing.verdicts import Verdict, read, require
@@ -19,6 +30,8 @@ MAX_BODY = 1_000_000
 MAX_SKIPPED = 64
 MAX_HEADS = 8
 STREAM_SIZE = 16
+MOST = 1 << 63
+"""Numbers in a plaintext are below this: who keeps them needs no more bits."""
 
 _STREAM, _SEQ, _TO, _INDEX, _TIME, _BUNDLE, _CONTENT_TYPE, _BODY = range(0x10, 0x18)
 _SKIPPED, _HEADS, _REPLACES, _LOG_HEAD = range(0x18, 0x1C)
@@ -26,11 +39,11 @@ _SIGNATURE = 0x1F
 _FORM = Form(
     {
         _STREAM: exactly(STREAM_SIZE),
-        _SEQ: exactly(8),
+        _SEQ: number(),
         _TO: Field(1, 33),
-        _INDEX: exactly(8),
-        _TIME: exactly(8),
-        _BUNDLE: exactly(8),
+        _INDEX: number(),
+        _TIME: number(),
+        _BUNDLE: number(),
         _CONTENT_TYPE: Field(1, 127),
         _BODY: Field(0, MAX_BODY),
         _SKIPPED: Field(8, 8 * MAX_SKIPPED, step=8, optional=True),
@@ -173,7 +186,7 @@ def verify(plain: bytes, sender: Identity, context: bytes, bound: bytes) -> Cont
     _require(_ascend(skipped), "skipped indices do not ascend")
     seq, index = items.number(_SEQ), items.number(_INDEX)
     _require(index <= seq, "an index above its seq")
-    return Content(
+    content = Content(
         stream=values[_STREAM],
         seq=seq,
         to=to.decode("ascii"),
@@ -187,6 +200,18 @@ def verify(plain: bytes, sender: Identity, context: bytes, bound: bytes) -> Cont
         replaces=_place(values.get(_REPLACES)),
         log_head=_log_head(values.get(_LOG_HEAD)),
     )
+    _require(max(_kept(content)) < MOST, "a number that is too high")
+    return content
+
+
+def _kept(content: Content) -> Iterator[int]:
+    """Yield the numbers that a receiver may keep."""
+    yield from (content.seq, content.time, content.bundle)
+    yield from (last for _, last in content.heads)
+    if content.replaces is not None:
+        yield from (content.replaces.seq, content.replaces.index)
+    if content.log_head is not None:
+        yield content.log_head[0]
 
 
 def _pad(items: bytes) -> bytes:
@@ -203,14 +228,19 @@ def _ascend(numbers: tuple[int, ...]) -> bool:
     return all(one < other for one, other in pairwise((0, *numbers)))
 
 
+def _number(data: bytes) -> int:
+    value = int.from_bytes(data, "big")
+    _require(value < NUMBERS, "too high a number")
+    return value
+
+
 def _numbers(data: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(data[at : at + 8], "big") for at in range(0, len(data), 8))
+    return tuple(_number(data[at : at + 8]) for at in range(0, len(data), 8))
 
 
 def _heads(data: bytes) -> tuple[tuple[bytes, int], ...]:
     return tuple(
-        (data[at : at + 16], int.from_bytes(data[at + 16 : at + 24], "big"))
-        for at in range(0, len(data), 24)
+        (data[at : at + 16], _number(data[at + 16 : at + 24])) for at in range(0, len(data), 24)
     )
 
 
@@ -219,7 +249,7 @@ def _place(data: bytes | None) -> Place | None:
 
 
 def _log_head(data: bytes | None) -> tuple[int, bytes] | None:
-    return None if data is None else (int.from_bytes(data[:8], "big"), data[8:])
+    return None if data is None else (_number(data[:8]), data[8:])
 
 
 def _require(holds: bool, otherwise: str) -> None:

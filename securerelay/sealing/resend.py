@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from securerelay.protocol.items import Form, exactly, u64
+from securerelay.protocol.items import Form, exactly, number, u64
 from securerelay.sealing.plaintext import STREAM_SIZE
 from securerelay.sealing.roomlist import ROOM_ID_SIZE, RoomList
 from securerelay.sealing.verdicts import Verdict, read
@@ -20,8 +20,8 @@ KEY_REQUEST_AFTER = 10_000
 KEY_REQUESTS_A_DAY = 3
 
 _DAY = 86_400_000
-_PLACE_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: exactly(8)})
-_RESEND_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: exactly(8), 0x03: exactly(8)})
+_PLACE_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: number()})
+_RESEND_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: number(), 0x03: number()})
 _KEY_FORM = Form({0x01: exactly(ROOM_ID_SIZE), 0x02: exactly(16)})
 
 

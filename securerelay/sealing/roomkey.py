@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from securerelay.crypto import contexts, primitives
-from securerelay.protocol.items import Form, exactly, u64
+from securerelay.protocol.items import Form, exactly, number, u64
 from securerelay.sealing.fingerprint import Identity
 from securerelay.sealing.roomlist import ROOM_ID_SIZE, RoomList
 from securerelay.sealing.verdicts import Rejected, Verdict, read, require
@@ -31,7 +31,7 @@ _ROOM_ID, _VERSION, _LIST_HASH, _KEY = range(0x01, 0x05)
 _FORM = Form(
     {
         _ROOM_ID: exactly(ROOM_ID_SIZE),
-        _VERSION: exactly(8),
+        _VERSION: number(),
         _LIST_HASH: exactly(48),
         _KEY: exactly(KEY_SIZE),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from securerelay import names
 from securerelay.crypto import contexts, primitives
-from securerelay.protocol.items import Field, Form, Items, encode_item, exactly, u64
+from securerelay.protocol.items import Field, Form, Items, encode_item, exactly, number, u64
 from securerelay.sealing.fingerprint import FP_SIZE, SIGNATURE_SIZE, Author, Identity
 from securerelay.sealing.verdicts import Rejected, Verdict, read, require
 
@@ -20,7 +20,7 @@ HELD = 16 * 86_400_000
 _GRANT_FORM = Form(
     {
         0x01: exactly(ROOM_ID_SIZE),
-        0x02: exactly(8),
+        0x02: number(),
         0x03: Field(0, FP_SIZE * MAX_ADMINS, step=FP_SIZE),
         0x1F: exactly(SIGNATURE_SIZE),
     },
@@ -33,8 +33,8 @@ _FORM = Form(
     {
         _NAME: Field(2, names.MAX_LENGTH + 1),
         _ROOM_ID: exactly(ROOM_ID_SIZE),
-        _VERSION: exactly(8),
-        _TIME: exactly(8),
+        _VERSION: number(),
+        _TIME: number(),
         _OWNER: exactly(FP_SIZE),
         _GRANT: Field(1, 4096),
         _MEMBERS: Field(0, _MEMBER_MOST * MAX_MEMBERS),

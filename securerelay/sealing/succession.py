@@ -9,7 +9,7 @@ from itertools import pairwise
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from securerelay.crypto import contexts, primitives
-from securerelay.protocol.items import HEADER, Field, Form, encode_item, exactly, u64
+from securerelay.protocol.items import HEADER, Field, Form, encode_item, exactly, number, u64
 from securerelay.sealing.fingerprint import (
     FP_SIZE,
     MESSAGE_KEY_SIZE,
@@ -28,7 +28,7 @@ _FORM = Form(
         _OLD_SPKI: Field(1, 1024),
         _OLD_MESSAGE_KEY: exactly(MESSAGE_KEY_SIZE),
         _NEW_FP: exactly(FP_SIZE),
-        _TIME: exactly(8),
+        _TIME: number(),
         _SIGNATURE: Field(256, 512),
     },
     signature=_SIGNATURE,

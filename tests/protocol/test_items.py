@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securerelay.errors import RemoteError
-from securerelay.protocol.items import Field, Form, encode_item, encode_items, exactly, u64
+from securerelay.protocol.items import (
+    NUMBERS,
+    Field,
+    Form,
+    encode_item,
+    encode_items,
+    exactly,
+    number,
+    u64,
+)
 
 FORM = Form({1: exactly(2), 2: Field(0, 9, step=3), 3: exactly(1, optional=True), 9: exactly(4)})
 SIGNED = Form({1: exactly(2), 9: exactly(4)}, signature=9)
@@ -31,6 +40,16 @@ def test_items_are_read_by_type() -> None:
     items = FORM.read(encode_items(GOOD))
     assert items.values == dict(GOOD)
     assert items.number(1) == 0x6162
+
+
+def test_numbers_are_such_as_a_database_keeps() -> None:
+    form = Form({1: number()})
+    highest = {1: u64(NUMBERS - 1)}
+    assert form.read(form.write(highest)).number(1) == NUMBERS - 1
+    assert "too high a number" in refused(form, (1, u64(NUMBERS)))
+    assert "item 01" in refused(form, (1, bytes(7)))
+    with pytest.raises(ValueError, match="item 01"):
+        form.write({1: u64(NUMBERS)})
 
 
 def test_what_was_written_is_read_again_in_the_order_of_types() -> None:

@@ -125,6 +125,11 @@ def test_an_item_of_another_length_is_refused(kind: int, value: bytes) -> None:
         (0x16, b"text\xe9", "content type"),
         (0x18, u64(0) + u64(1), "do not ascend"),
         (0x18, u64(2) + u64(2), "do not ascend"),
+        *((kind, u64(1 << 63), "too high") for kind in (0x11, 0x13, 0x14, 0x15, 0x18)),
+        (0x19, bytes(16) + u64(1 << 63), "too high"),
+        (0x1A, bytes(16) + u64(1 << 63) + u64(1), "too high"),
+        (0x1A, bytes(16) + u64(1) + u64(1 << 63), "too high"),
+        (0x1B, u64(1 << 63) + bytes(32), "too high"),
     ],
 )
 def test_a_value_that_means_nothing_is_refused(kind: int, value: bytes, why: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from securerelay.crypto.primitives import sha256
-from securerelay.errors import Refused
 from securerelay.protocol.lines import encode
 from securerelay.relay.keylog import KeyLog, leaf_of
 from securerelay.relay.methods import fields
@@ -20,7 +19,6 @@ MAX_BUNDLE = 10_240
 """Bytes of a bundle; four successions with the largest keys need less."""
 MOST = 64
 """Peers in one call; their largest bundles with proofs stay below the limit of a message."""
-_NUMBERS = 1 << 63
 
 Parameters = dict[str, Any]
 
@@ -34,8 +32,6 @@ async def publish(session: Session, parameters: Parameters) -> Parameters:
     raw = fields.octets(parameters, "bundle", MAX_BUNDLE)
     context, caller = session.context, session.peer.text
     read = bundle.read(raw, caller, context.handshake.ca_spki)
-    if read.number >= _NUMBERS:
-        raise Refused("bundle-bad", "the number must be below 2^63")
     await context.store.publish(caller, read.number, raw, sha256(read.certificate))
     return {}
 
