@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from securerelay.client import heads
 from securerelay.client.rows import QUEUED
 from securerelay.sealing import resend
 
@@ -22,7 +23,7 @@ MOST_RESENT = 50_000
 MOST_SETTLED = 1_000_000
 """Messages with a verdict that are remembered at most."""
 MOST_DEALT = 200_000
-"""Streams of others that are remembered at most."""
+"""Streams of others that are remembered at most, and of what came of their indices."""
 
 
 def forget(db: sqlite3.Connection, now: int) -> None:
@@ -51,9 +52,11 @@ def forget(db: sqlite3.Connection, now: int) -> None:
         (now - DAY,),
     )
     db.execute("DELETE FROM missed WHERE message NOT IN (SELECT id FROM message)")
-    db.execute("DELETE FROM dealt WHERE used < ?", (now - DEALT_KEPT,))
-    db.execute(
-        "DELETE FROM dealt WHERE (sender, stream) IN "
-        "(SELECT sender, stream FROM dealt ORDER BY used DESC LIMIT -1 OFFSET ?)",
-        (MOST_DEALT,),
-    )
+    heads.forget(db, now)
+    for table, key in (("dealt", "sender, stream"), ("account", "fp, stream, recipient")):
+        db.execute(f"DELETE FROM {table} WHERE used < ?", (now - DEALT_KEPT,))  # noqa: S608
+        db.execute(
+            f"DELETE FROM {table} WHERE ({key}) IN "  # noqa: S608
+            f"(SELECT {key} FROM {table} ORDER BY used DESC LIMIT -1 OFFSET ?)",
+            (MOST_DEALT,),
+        )

@@ -15,7 +15,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from securerelay.client import records
+from securerelay.client import heads, records
 from securerelay.client.forgetting import DAY, forget
 from securerelay.client.rows import (
     ACCEPTED,
@@ -180,6 +180,7 @@ class State:
                 "WHERE id BETWEEN ? AND ? AND state = ?",
                 (ACCEPTED, time, first, last, QUEUED),
             )
+            heads.note(self._db, first, last, time)
         elif verdict.state == REFUSED:
             self._db.execute(
                 "UPDATE message SET state = ?, settled = ?, code = ?, body = NULL "

@@ -118,6 +118,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             sealed INTEGER NOT NULL DEFAULT 0, secret BLOB NOT NULL) WITHOUT ROWID""",
         "CREATE INDEX room_key_sender ON room_key (room, sender)",
     ),
+    (
+        # The last of our messages that the relay accepted, for each stream and recipient: what the
+        # first message of another stream tells of it. ``bound`` is whom it was sealed for.
+        """CREATE TABLE head (
+            recipient TEXT, bound BLOB, stream TEXT, last INTEGER NOT NULL, used INTEGER NOT NULL,
+            PRIMARY KEY (recipient, bound, stream)) WITHOUT ROWID""",
+        # Whether a missing message was taken for this one.
+        "ALTER TABLE unopened ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 

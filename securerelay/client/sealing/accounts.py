@@ -23,6 +23,7 @@ MOST = 4096
 
 Key = tuple[str, str, str]
 """Whose (a fingerprint in hexadecimal), which stream (base64url), to whom."""
+Find = Callable[[Key], "Ledger | None"]
 _Step = Callable[[Ledger], "tuple[Ledger, Arrival]"]
 
 
@@ -55,10 +56,41 @@ class Counted:
         for stream, last in content.heads:
             yield (fp, stream_name(stream), content.to), functools.partial(_told, last)
 
-    def begin(self) -> Ledger:
-        """Return an account that begins with this message."""
-        room = self.content.to.startswith("@")
-        return Ledger.joined(self.content.index) if room else Ledger()
+    def begin(self, key: Key, find: Find) -> Ledger:
+        """Return an account that begins with this message.
+
+        Who came to a room later does not miss what was said there before. So there it counts only
+        from the first that came; and of a stream that is told of, only if an older one is known.
+
+        Args:
+            key: whose account.
+            find: returns others.
+        """
+        content, place = self.content, self.content.replaces
+        if not content.to.startswith("@"):
+            return Ledger()
+        told = [(stream_name(stream), last) for stream, last in content.heads]
+        for nth, (stream, last) in enumerate(told):
+            if stream == key[1]:
+                older = [find((key[0], other, key[2])) for other, _ in told[nth + 1 :]]
+                if any(one is not None and not one.forgotten for one in older):
+                    return Ledger()
+                return Ledger.joined(last if any(older) else last + 1)
+        other = place is not None and stream_name(place.stream) == key[1]
+        return Ledger.joined(place.index if place is not None and other else content.index)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a message says of others.
+
+    Args:
+        gaps: how many are missing now that were not before, by stream.
+        late: whether it had been missing itself.
+    """
+
+    gaps: dict[str, int]
+    late: bool = False
 
 
 class Accounts:
@@ -85,11 +117,14 @@ class Accounts:
         for one in self._shown.values():
             for key, step in one.steps():
                 if key in missing:
-                    self._ledgers[key], _ = _step(self._ledgers[key] or one.begin(), step)
+                    self._ledgers[key], _ = _step(self._of(key, one), step)
         while len(self._ledgers) > MOST:
             self._ledgers.popitem(last=False)
 
-    def arrive(self, n: int, counted: Counted) -> Arrival:
+    def _of(self, key: Key, counted: Counted) -> Ledger:
+        return self._ledgers.get(key) or counted.begin(key, self._ledgers.get)
+
+    def arrive(self, n: int, counted: Counted) -> News:
         """Account for a message that was verified and will be shown.
 
         Args:
@@ -99,14 +134,14 @@ class Accounts:
         Raises:
             Rejected: ``altered`` if another message had its index.
         """
-        missing, late = 0, False
+        gaps, late = dict[str, int](), False
         for key, step in counted.steps():
-            ledger, arrival = step(self._ledgers.get(key) or counted.begin())
-            self._ledgers[key] = ledger
-            missing += arrival.missing
+            self._ledgers[key], arrival = step(self._of(key, counted))
+            if arrival.missing:
+                gaps[key[1]] = gaps.get(key[1], 0) + arrival.missing
             late = late or arrival.late
         self._shown[n] = counted
-        return Arrival(missing, late)
+        return News(gaps, late)
 
     def dealt(self, n: int) -> Counted | None:
         """Return what a message that is dealt with said, to be kept with :func:`keep`."""
@@ -139,16 +174,39 @@ def keep(state: State, dealt: Iterable[Counted], now: int) -> None:
         now: Unix ms.
     """
     ledgers: dict[Key, Ledger] = {}
+
+    def find(key: Key) -> Ledger | None:
+        return ledgers.get(key) or load(state, key)
+
     for counted in dealt:
         for key, step in counted.steps():
-            ledger = ledgers.get(key) or load(state, key) or counted.begin()
-            ledgers[key], _ = _step(ledger, step)
+            ledgers[key], _ = _step(find(key) or counted.begin(key, find), step)
     state.db.executemany(
         "INSERT OR REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (*key, ledger.highest, _ranges(ledger.missing), ledger.forgotten, now)
             for key, ledger in ledgers.items()
         ],
+    )
+
+
+def excuse(state: State, sender: str, to: str, gaps: dict[str, int], but: int) -> int:
+    """Return how many missing messages came, and wait unopened; each of these excuses one.
+
+    Args:
+        state: of the transaction.
+        sender: the peer.
+        to: ourselves, or the room.
+        gaps: how many are missing, by stream.
+        but: the row of one that is being opened now.
+    """
+    return sum(
+        state.db.execute(
+            "UPDATE unopened SET counted = 1 WHERE id IN (SELECT id FROM unopened WHERE "
+            "sender = ? AND recipient = ? AND stream = ? AND id != ? AND counted = 0 LIMIT ?)",
+            (sender, to, stream, but, missing),
+        ).rowcount
+        for stream, missing in gaps.items()
     )
 
 

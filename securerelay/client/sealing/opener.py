@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from securerelay.client.inbox import Came, Inbox, Message
 from securerelay.client.journal import Journal
-from securerelay.client.sealing.accounts import Accounts, Counted, keep, stream_name
+from securerelay.client.sealing.accounts import Accounts, Counted, excuse, keep, stream_name
 from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.notices import UNSEALED, Notices
 from securerelay.client.sealing.own import OwnKeys
@@ -26,8 +26,10 @@ from securerelay.sealing.envelope import Delivery, Opened
 from securerelay.sealing.fingerprint import Identity
 from securerelay.sealing.verdicts import Rejected, Then, Verdict
 
-LOOK_AGAIN = 600_000
-"""Milliseconds after which the relay is asked again who writes under an unknown sender id."""
+LOOK_AGAIN = 60_000
+"""Milliseconds after which the relay is asked again who writes in a name under an unknown sender
+id: all other messages wait for the answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Opener:
         self._notices = notices
         self._plain = frozenset(plain)
         self._accounts = Accounts(journal)
-        self._looked: dict[tuple[str, bytes], int] = {}
+        self._looked: dict[str, int] = {}
         self.suites: dict[int, OpenSuite] = {DIRECT: self._open_direct}
         self.control: dict[str, Handle] = {}
         self.lost: Callable[[Arrival], Awaitable[None]] = _nothing
@@ -174,11 +176,11 @@ class Opener:
         await self._contacts.look_up((name,))
         now = self._journal.now()
         identity = self._known(name, sender_id)
-        asked = self._looked.get((name, sender_id), -LOOK_AGAIN)
+        asked = self._looked.get(name, -LOOK_AGAIN)
         if identity is None and not 0 <= now - asked < LOOK_AGAIN:
             if len(self._looked) >= 4096:
                 self._looked.clear()
-            self._looked[name, sender_id] = now
+            self._looked[name] = now
             await self._ask_for(name)
             identity = self._known(name, sender_id)
         if identity is None:
@@ -221,27 +223,19 @@ class Opener:
         """Account for a message that was verified, and show it or do what it asks for."""
         content, inbox, n = opened.content, self.inbox, arrival.n
         name = arrival.delivery.sender
-        keys = [(key, content.seq)]
+        keys, double, kept = [(key, content.seq)], False, n < 0
         if content.replaces is not None:
             before = (key[0], stream_name(content.replaces.stream))
             await inbox.recall((before,))
-            if inbox.has(before, content.replaces.seq):
-                inbox.drop(n)
-                return
+            double = inbox.has(before, content.replaces.seq)
             keys.append((before, content.replaces.seq))
-            await self._forget_unopened(name, *keys[1])
-        counted = Counted(opened.sender.fp, content)
-        await self._accounts.look_up(counted)
-        account = self._accounts.arrive(n, counted)
-        if account.missing:
-            self._notices.show(Verdict.MISSING, name, count=account.missing)
-        if account.late:
-            self._notices.show(Verdict.LATE, name)
+            kept = await self._forget_unopened(name, *keys[1]) or kept
+        await self._account(n, Counted(opened.sender.fp, content), name, kept)
         self._contacts.hear(name, content.bundle)
         if content.log_head is not None:
             self.told(name, content.log_head)
         handle = self.control.get(content.content_type)
-        if handle is not None:
+        if handle is not None and not double:
             await handle(opened, arrival)
         pin = self._contacts.pin(name)
         message = Message(
@@ -257,16 +251,38 @@ class Opener:
             pin.level.value if pin is not None else None,
             sealed=True,
         )
-        inbox.show(message, keys, hidden=handle is not None)
+        inbox.show(message, keys, hidden=double or handle is not None)
 
-    async def _forget_unopened(self, sender: str, key: tuple[str, str], seq: int) -> None:
-        def job(state: State) -> None:
+    async def _account(self, n: int, counted: Counted, name: str, kept: bool) -> None:
+        """Account for a message, and tell what is missing; nothing is of what waits unopened.
+
+        Args:
+            n: its number.
+            counted: what it says of indices.
+            name: its sender.
+            kept: whether it waited itself.
+        """
+        await self._accounts.look_up(counted)
+        news = self._accounts.arrive(n, counted)
+        missing = sum(news.gaps.values())
+        if missing:
+            to = counted.content.to
+            missing -= await self._journal.do(lambda state: excuse(state, name, to, news.gaps, -n))
+        if missing:
+            self._notices.show(Verdict.MISSING, name, count=missing)
+        if news.late and not kept:
+            self._notices.show(Verdict.LATE, name)
+
+    async def _forget_unopened(self, sender: str, key: tuple[str, str], seq: int) -> bool:
+        """Forget what came anew; tells whether it waited."""
+
+        def job(state: State) -> bool:
             kept = self._vault.unopened(state, sender=sender)
-            self._vault.drop_unopened(
-                state, [one.id for one in kept if (one.stream, one.seq) == (key[1], seq)]
-            )
+            gone = [one.id for one in kept if (one.stream, one.seq) == (key[1], seq)]
+            self._vault.drop_unopened(state, gone)
+            return bool(gone)
 
-        await self._journal.do(job)
+        return await self._journal.do(job)
 
     # -- what does not open
 

@@ -54,6 +54,8 @@ class SealingPen(Pen):
             course = self._courses.get(entry.to, Course()).next()
             self._courses[entry.to] = course
             entry.letter.index = course.last
+            if course.last == 1 and entry.letter.bound:
+                self._sealer.heads.want(self.stream, entry)
 
     def pack(self, entry: Entry) -> Outgoing:
         """See :class:`Pen`."""
@@ -86,6 +88,7 @@ class SealingPen(Pen):
                 # Should the relay deliver it all the same, the recipient will know it again.
                 letter.replaces = Place(self.stream, entry.seq, letter.index)
             letter.index, letter.sealed, letter.sealed_by = 0, b"", None
+            letter.heads = None
 
     def doubt(self, entry: Entry, code: str) -> None:
         """See :class:`Pen`."""

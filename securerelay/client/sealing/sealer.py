@@ -1,8 +1,7 @@
 """Seals what leaves: at once for those whose keys are at hand, later for all others.
 
-A message gets its place in a stream only when its recipient can be sealed for; before that it is
-held (:mod:`.held`).  So a recipient whose keys changed, or are not to be had, is in nobody's way.
-What has a place already and cannot be sealed for any more is taken back from it.
+A message gets its place in a stream only when its recipient can be sealed for; before, it is held
+(:mod:`.held`), in nobody's way.  What has a place and cannot be sealed any more is taken back.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from securerelay.client.entry import Entry, Fate
 from securerelay.client.journal import Journal
 from securerelay.client.outbox import Outbox
 from securerelay.client.sealing.contacts import NO_KEYS, Recipient
+from securerelay.client.sealing.heads import Heads
 from securerelay.client.sealing.held import Held, Spot
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
@@ -107,6 +107,7 @@ class Sealer:
         self._timer: IDelayedCall | None = None
         self.vault = vault
         self.held = Held(vault, journal)
+        self.heads = Heads(own.identity.fp, vault, journal, self.wake)
         self.rooms: Recipients | None = None
         self.sight: Callable[[], tuple[int, bytes] | None] = lambda: None
         self.pens: list[SealingPen] = []
@@ -256,6 +257,9 @@ class Sealer:
         if letter.bound != recipient.bound:
             self._start(to, self._leave_and_return(to))
             return None
+        if letter.index == 1 and letter.heads is None:
+            self.heads.want(pen.stream, entry)
+            return None
         if letter.sealed_by is not recipient:
             letter.sealed = recipient.seal(self._content(pen, entry))
             letter.sealed_by = recipient
@@ -274,6 +278,7 @@ class Sealer:
             content_type=letter.content_type,
             body=entry.body,
             skipped=pen.skipped(entry.to),
+            heads=letter.heads or (),
             replaces=letter.replaces,
             log_head=self.sight(),
         )
