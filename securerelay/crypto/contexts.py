@@ -13,6 +13,7 @@ RELAY_REKEY = b"securerelay/1 relay rekey"
 PEER_REKEY = b"securerelay/1 peer rekey"
 ENROL_POSSESSION = b"securerelay/1 enrol possession"
 ENROL_INVITATION = b"securerelay/1 enrol invitation"
+RENEW_POSSESSION = b"securerelay/1 renew possession"
 
 # Signing contexts end to end (SR1 sealing); what is signed are items.
 E2E_BUNDLE = b"securerelay/1 e2e bundle"
@@ -30,6 +31,7 @@ SIGNING = (
     PEER_REKEY,
     ENROL_POSSESSION,
     ENROL_INVITATION,
+    RENEW_POSSESSION,
     E2E_BUNDLE,
     E2E_SUCCESSION,
     E2E_MESSAGE,

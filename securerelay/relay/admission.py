@@ -6,6 +6,9 @@ What the text of the protocol leaves open is decided so:
   the directory has this key under this name.  A certificate that was renewed since stays good
   until its own end, so that a peer to whom the new one never came is not locked out; tickets are
   bound to the newest certificate alone.
+* Who proves the key of a certificate that was issued after the present one, for the same name, has
+  it take the present one's place (:mod:`securerelay.store.successors`).  Only then does the old key
+  end: with its tickets, and with its sessions, as if it were revoked.
 * A certificate of our authority for a name that the directory does not have is treated as revoked.
 * Whatever is wrong with an invitation but that another key used it is told as ``expired``: ask for
   a new one.
@@ -92,7 +95,9 @@ async def admit(context: RelayContext, peer: Authenticated) -> Admitted:
             raise Refused("shutdown")
         row = await context.store.lookup(peer.name)
         now = context.now()
-        _judge(peer, row, now)
+        if not _judge(peer, row, now):
+            await _succeed(context, peer)
+            continue
         assert row is not None
         # The time the peer proved its key: this very moment, unless it came with a ticket.
         proved = now if peer.auth_time is None else peer.auth_time
@@ -101,7 +106,19 @@ async def admit(context: RelayContext, peer: Authenticated) -> Admitted:
             return Admitted(peer, proved, content)
 
 
-def _judge(peer: Authenticated, row: PeerRow | None, now: int) -> None:
+async def _succeed(context: RelayContext, peer: Authenticated) -> None:
+    """Have another key than the directory's take its place, if it may.
+
+    Raises:
+        Refused: ``revoked`` if it may not.
+    """
+    await context.store.succeed(peer.name, sha256(peer.certificate))
+    sessions = context.router.rekeyed(peer.name)
+    context.log.info("key.replaced", name=peer.name, sessions=sessions)
+
+
+def _judge(peer: Authenticated, row: PeerRow | None, now: int) -> bool:
+    """Judge what a peer proved; tells whether its key is the one that the directory has."""
     present = None if row is None else row.certificate
     if present is None or present.sha256 == peer.certificate_sha256 or not peer.certificate:
         begins, ends = now, present.not_after if present is not None else now + 1
@@ -115,8 +132,7 @@ def _judge(peer: Authenticated, row: PeerRow | None, now: int) -> None:
         raise Refused("revoked", "the name has ended, or was never given")
     if peer.resumed and present.sha256 != peer.certificate_sha256:
         raise Refused("revoked", "a ticket of a certificate that was replaced")
-    if present.spki != peer.peer_spki:
-        raise Refused("revoked", "another key than the directory has")
+    return present.spki == peer.peer_spki
 
 
 async def again(

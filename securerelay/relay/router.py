@@ -257,6 +257,19 @@ class Router:
         await self.rooms.ended(name, rooms)
         return len(sessions)
 
+    def rekeyed(self, name: str) -> int:
+        """Cut the sessions of a peer whose key another one followed.
+
+        Returns:
+            How many.
+        """
+        self.ended += 1
+        peer = self.find(name)
+        sessions = () if peer is None else peer.sessions
+        for session in sessions:
+            session.cut("revoked")
+        return len(sessions)
+
     def status(self) -> dict[str, Any]:
         """Describe what is going on, in numbers."""
         sessions = list(self.sessions)

@@ -78,10 +78,35 @@ class Directory(Protocol):
         """List active peers' current certificates that expire before a time, soonest first."""
 
     def renew(self, certificate: CertificateRow) -> Deferred[PeerRow]:
-        """Replace an active peer's certificate; tickets of the old one die.
+        """Replace an active peer's certificate by one for the same key; tickets of the old one die.
 
         Raises:
-            Refused: ``unknown``, or ``revoked`` if the peer is not active.
+            Refused: ``unknown``, or ``revoked`` if the peer is not active, or has another key.
+        """
+
+    def issue(self, certificate: CertificateRow) -> Deferred[CertificateRow]:
+        """Keep a certificate for an active peer's next key, and tell of it in the key log.
+
+        The present one stays until :meth:`succeed`; see :mod:`.successors`.
+
+        Returns:
+            The certificate, or the one that this key has already.
+
+        Raises:
+            Refused: ``unknown``, ``revoked``, ``key-used``, ``too-many``.
+        """
+
+    def succeed(self, name: str, sha256: bytes) -> Deferred[PeerRow]:
+        """Put the certificate of an active peer's next key in the place of the present one.
+
+        Tickets of the old one die.
+
+        Args:
+            name: whose.
+            sha256: of the certificate, issued later than the present one.
+
+        Raises:
+            Refused: ``unknown``, ``revoked``.
         """
 
     def revoke(self, name: str, now: int, *, closed: bool = False) -> Deferred[int]:

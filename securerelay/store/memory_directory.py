@@ -11,6 +11,7 @@ from typing import Literal
 from securerelay.crypto.primitives import sha256
 from securerelay.errors import Refused
 from securerelay.names import skeleton
+from securerelay.store import successors
 from securerelay.store.answers import answered
 from securerelay.store.interface import KEPT
 from securerelay.store.rows import (
@@ -62,7 +63,7 @@ class MemoryDirectory:
         peer = self._peers.get(certificate.name)
         if peer is None:
             raise Refused("unknown", certificate.name)
-        if peer.state != "active":
+        if peer.state != "active" or peer.certificate.spki != certificate.spki:
             raise Refused("revoked", certificate.name)
         renewed = replace(peer, certificate=certificate)
         self._peers[peer.name] = renewed
@@ -70,6 +71,30 @@ class MemoryDirectory:
         self._note("renewed", certificate.issued, renewed)
         self._kill_tickets(lambda ticket: ticket.name == peer.name)
         return renewed
+
+    @answered
+    def issue(self, certificate: CertificateRow) -> CertificateRow:
+        peer = self._peers.get(certificate.name)
+        if peer is None:
+            raise Refused("unknown", certificate.name)
+        rows = [row for row in self._certificates if row.name == peer.name]
+        before = successors.issued_before(peer, rows, certificate.spki, certificate.issued)
+        if before is not None:
+            return before
+        self._certificates.append(certificate)
+        self._note("issued", certificate.issued, replace(peer, certificate=certificate))
+        return certificate
+
+    @answered
+    def succeed(self, name: str, sha256: bytes) -> PeerRow:
+        peer = self._peers.get(name)
+        if peer is None:
+            raise Refused("unknown", name)
+        rows = [row for row in self._certificates if row.name == name]
+        peer = replace(peer, certificate=successors.follows(peer, rows, sha256))
+        self._peers[name] = peer
+        self._kill_tickets(lambda ticket: ticket.name == name)
+        return peer
 
     @answered
     def revoke(self, name: str, now: int, *, closed: bool = False) -> int:

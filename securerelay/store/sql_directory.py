@@ -11,6 +11,7 @@ from typing import Any
 from securerelay.crypto.primitives import sha256
 from securerelay.errors import Refused
 from securerelay.names import skeleton
+from securerelay.store import successors
 from securerelay.store.rows import CertificateRow, LogKind, LogRow, PeerRow, Revocation
 from securerelay.store.sql_rooms import leave_rooms
 
@@ -115,12 +116,30 @@ def _existing(db: sqlite3.Connection, name: str) -> PeerRow:
 
 def renew(db: sqlite3.Connection, row: CertificateRow) -> PeerRow:
     peer = _existing(db, row.name)
-    if peer.state != "active":
+    if peer.state != "active" or peer.certificate.spki != row.spki:
         raise Refused("revoked", row.name)
     add_certificate(db, row)
     db.execute("UPDATE peer SET certificate = ? WHERE name = ?", (row.sha256, row.name))
     db.execute("DELETE FROM ticket WHERE name = ?", (row.name,))
     add_leaf(db, "renewed", row.issued, row)
+    return PeerRow(peer.name, peer.state, row, peer.roles, peer.created)
+
+
+def issue(db: sqlite3.Connection, row: CertificateRow) -> CertificateRow:
+    peer = _existing(db, row.name)
+    before = successors.issued_before(peer, issued(db, row.name), row.spki, row.issued)
+    if before is not None:
+        return before
+    add_certificate(db, row)
+    add_leaf(db, "issued", row.issued, row)
+    return row
+
+
+def succeed(db: sqlite3.Connection, name: str, digest: bytes) -> PeerRow:
+    peer = _existing(db, name)
+    row = successors.follows(peer, issued(db, name), digest)
+    db.execute("UPDATE peer SET certificate = ? WHERE name = ?", (row.sha256, name))
+    db.execute("DELETE FROM ticket WHERE name = ?", (name,))
     return PeerRow(peer.name, peer.state, row, peer.roles, peer.created)
 
 

@@ -123,6 +123,12 @@ class SqliteStore:
     def renew(self, certificate: CertificateRow) -> Deferred[PeerRow]:
         return self._known.until(self._write(lambda db: sql_directory.renew(db, certificate)))
 
+    def issue(self, certificate: CertificateRow) -> Deferred[CertificateRow]:
+        return self._write(lambda db: sql_directory.issue(db, certificate))
+
+    def succeed(self, name: str, sha256: bytes) -> Deferred[PeerRow]:
+        return self._known.until(self._write(lambda db: sql_directory.succeed(db, name, sha256)))
+
     def revoke(self, name: str, now: int, *, closed: bool = False) -> Deferred[int]:
         revoked = self._write(lambda db: sql_directory.revoke(db, name, now, closed), frees=True)
         return self._known.until(revoked)

@@ -19,7 +19,7 @@ def test_no_signing_context_is_a_prefix_of_another() -> None:
 
 
 def test_every_signing_context_is_listed() -> None:
-    ends = ("_VERIFY", "_REKEY", "ENROL_POSSESSION", "ENROL_INVITATION")
+    ends = ("_VERIFY", "_REKEY", "_POSSESSION", "ENROL_INVITATION")
     others = {"E2E_FINGERPRINT", "E2E_SAFETY_NUMBER", "E2E_ROOM_KEY_ID", "E2E_SEAL", "E2E_ROOM"}
     signing = {
         name

@@ -6,6 +6,7 @@ import pytest
 
 from securerelay.crypto.primitives import sha256
 from securerelay.errors import Refused
+from securerelay.store import successors
 from securerelay.store.interface import StorageStopped, Store
 from securerelay.store.rows import LogRow, Revocation
 from tests.store.samples import (
@@ -61,8 +62,8 @@ def test_only_current_certificates_of_active_peers_are_listed_as_expiring(store:
 
 def test_a_renewed_certificate_replaces_the_old_one(store: Store):
     enrol(store, "alice")
-    renewed = result(store.renew(certificate("alice", 2, key=2)))
-    assert renewed.certificate == certificate("alice", 2, key=2)
+    renewed = result(store.renew(certificate("alice", 2)))
+    assert renewed.certificate == certificate("alice", 2)
     assert result(store.lookup("alice")) == renewed
 
 
@@ -83,6 +84,83 @@ def test_a_renewal_kills_the_tickets_of_the_old_certificate(store: Store):
     result(store.ticket_put([ticket("alice")]))
     result(store.renew(certificate("alice", 2)))
     assert result(store.ticket_take(ticket("alice").id_sha256, NOW, lambda _: None)) is None
+
+
+class TestTheNextKey:
+    def refused(self, store: Store, *row: int) -> str:
+        with pytest.raises(Refused) as error:
+            result(store.issue(certificate("alice", *row)))
+        return error.value.code
+
+    def may_not_follow(self, store: Store, number: int, key: int) -> None:
+        with pytest.raises(Refused, match=r"^revoked"):
+            result(store.succeed("alice", certificate("alice", number, key).sha256))
+
+    def test_has_a_certificate_while_the_present_one_stays(self, store: Store):
+        alice = enrol(store, "alice")
+        result(store.ticket_put([ticket("alice")]))
+        following = certificate("alice", 2, key=2)
+        assert result(store.issue(following)) == following
+        assert result(store.lookup("alice")) == alice
+        assert result(store.issued("alice")) == [alice.certificate, following]
+        assert [row.kind for row in result(store.key_log(0, 9))] == ["issued", "issued"]
+        assert result(store.key_log(1, 1))[0].spki_sha256 == sha256(following.spki)
+        assert result(store.ticket_take(ticket("alice").id_sha256, NOW, lambda _: None))
+
+    def test_takes_the_place_of_the_present_one_with_its_tickets(self, store: Store):
+        enrol(store, "alice")
+        result(store.ticket_put([ticket("alice")]))
+        following = certificate("alice", 2, key=2)
+        result(store.issue(following))
+        peer = result(store.succeed("alice", following.sha256))
+        assert peer.certificate == following
+        assert result(store.lookup("alice")) == peer
+        assert result(store.ticket_take(ticket("alice").id_sha256, NOW, lambda _: None)) is None
+
+    def test_has_the_same_certificate_however_often_it_is_asked_for(self, store: Store):
+        enrol(store, "alice")
+        first = result(store.issue(certificate("alice", 2, key=2)))
+        assert result(store.issue(certificate("alice", 3, key=2))) == first
+        result(store.succeed("alice", first.sha256))
+        assert result(store.issue(certificate("alice", 4, key=2))) == first
+        assert len(result(store.issued())) == 2
+
+    def test_that_was_followed_never_comes_back(self, store: Store):
+        enrol(store, "alice")
+        result(store.succeed("alice", result(store.issue(certificate("alice", 2, 2))).sha256))
+        assert self.refused(store, 3, 1) == "key-used"
+        self.may_not_follow(store, 1, 1)
+        with pytest.raises(Refused, match=r"^revoked"):
+            result(store.renew(certificate("alice", 4, 1)))
+
+    def test_that_is_older_than_the_present_certificate_does_not_follow_it(self, store: Store):
+        enrol(store, "alice")
+        result(store.issue(certificate("alice", 2, key=2)))
+        result(store.renew(certificate("alice", 3)))
+        self.may_not_follow(store, 2, 2)
+        self.may_not_follow(store, 9, 9)
+
+    def test_is_refused_to_nobody_and_to_whose_name_has_ended(self, store: Store):
+        assert self.refused(store, 1, 2) == "unknown"
+        enrol(store, "alice")
+        result(store.issue(certificate("alice", 2, key=2)))
+        result(store.revoke("alice", NOW))
+        assert self.refused(store, 3, 3) == "revoked"
+        self.may_not_follow(store, 2, 2)
+
+    def test_of_one_peer_does_not_follow_anothers(self, store: Store):
+        enrol(store, "alice")
+        enrol(store, "bob")
+        bobs = result(store.issue(certificate("bob", 2, key=2)))
+        with pytest.raises(Refused, match=r"^revoked"):
+            result(store.succeed("alice", bobs.sha256))
+
+    def test_comes_four_times_in_a_day_at_most(self, store: Store):
+        enrol(store, "alice")
+        for key in range(2, 2 + successors.MOST):
+            result(store.issue(certificate("alice", key, key)))
+        assert self.refused(store, 10, 10) == "too-many"
+        result(store.issue(certificate("alice", successors.DAY + 10, 10)))
 
 
 def test_revocations_are_numbered_in_order_and_said_once(store: Store):
@@ -132,10 +210,10 @@ def test_revocation_takes_tickets_invitations_and_rooms_with_it(store: Store):
 def test_the_key_log_tells_everything_that_happened_to_keys(store: Store):
     enrol(store, "alice")
     enrol(store, "bob")
-    result(store.renew(certificate("alice", 2, key=2)))
+    result(store.renew(certificate("alice", 2)))
     result(store.revoke("alice", NOW + 9))
     result(store.revoke("bob", NOW + 10, closed=True))
-    old, new, bob = certificate("alice"), certificate("alice", 2, key=2), certificate("bob")
+    old, new, bob = certificate("alice"), certificate("alice", 2), certificate("bob")
     expected = [
         LogRow(0, "issued", NOW, "alice", sha256(old.spki), old.sha256),
         LogRow(1, "issued", NOW, "bob", sha256(bob.spki), bob.sha256),
