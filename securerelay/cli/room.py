@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,13 +10,11 @@ import click
 from securerelay import names
 from securerelay.cli.exits import Failure
 from securerelay.cli.options import Common, Verb
-from securerelay.cli.output import Output
 from securerelay.cli.profiles import Access, access_options
-from securerelay.errors import Refused
+from securerelay.cli.roomtalk import ask, listed, rooms_of, say, show_members, show_rooms, told
 
 if TYPE_CHECKING:
     from securerelay.client import Client
-    from securerelay.client.sealing.roomsealing import RoomSealing
 
 JOIN = click.Choice(["invitation", "open"])
 POST = click.Choice(["members", "owner"])
@@ -53,72 +51,6 @@ version_option = click.option(
 def peers_argument(required: bool = True) -> Callable[..., Any]:
     """Make the argument for any number of peers."""
     return click.argument("peer", nargs=-1, required=required, callback=_peers)
-
-
-async def ask(client: Client, method: str, **parameters: Any) -> dict[str, Any]:
-    """Call a method about a room; what is not given is left out.
-
-    Raises:
-        Failure: what the relay refused, in its own words.
-    """
-    given = {key: value for key, value in parameters.items() if value is not None}
-    return await told(client.call(f"room.{method}", given))
-
-
-async def told(answer: Awaitable[dict[str, Any]], room: str = "") -> dict[str, Any]:
-    """Wait for an answer about a room.
-
-    Args:
-        answer: to wait for.
-        room: what it is about.
-
-    Raises:
-        Failure: what was refused, in the words that came with it.
-    """
-    from securerelay.sealing.verdicts import Rejected
-
-    try:
-        return await answer
-    except Rejected as rejected:
-        raise Failure(rejected.code, rejected.verdict.words(room=room, peer=room)) from None
-    except Refused as refusal:
-        if not refusal.detail:
-            raise
-        raise Failure(refusal.code, refusal.detail[:300]) from None
-
-
-async def listed(client: Client, room: str, version: int | None) -> bool:
-    """Tell whether the members of a room are a list that its owner signed.
-
-    Args:
-        client: connected.
-        room: its name.
-        version: which the room must have; None for any.
-
-    Raises:
-        Failure: ``room-changed`` if it has another.
-    """
-    present = await ask(client, "members", room=room, limit=1)
-    if present["listed"] and version not in (None, present["version"]):
-        raise Failure("room-changed", f"{room} has version {present['version']} by now")
-    return bool(present["listed"])
-
-
-def say(out: Output, room: dict[str, Any]) -> None:
-    """Write one line about a room."""
-    keys = ("room", "owner", "version", "join", "post", "count", "listed")
-    out.say(
-        {key: room[key] for key in keys},
-        "{room}: {count} members, owner {owner}, join: {join}, post: {post}, version {version}, "
-        "{seal}",
-        seal=f"sealed for list {room['listed']}" if room["listed"] else "plain",
-    )
-
-
-def rooms_of(client: Client) -> RoomSealing:
-    """Return what a client knows of rooms whose members are signed."""
-    assert client.sealing is not None, "commands keep a profile"
-    return client.sealing.rooms
 
 
 def _run(common: Common, access: Access, method: str, **parameters: Any) -> None:
@@ -178,7 +110,7 @@ def create(
 def add(
     common: Common, access: Access, room: str, peer: tuple[str, ...], version: int | None
 ) -> None:
-    """Make each PEER a member of your room: all of them, or none.
+    """Make each PEER a member of your room, or one that you are an admin of: all of them, or none.
 
     In a sealed room you sign them as new members with the keys that you know of them; they open
     what is sent from then on, and nothing earlier. Naming a member again signs the keys that you
@@ -203,7 +135,10 @@ def add(
 def remove(
     common: Common, access: Access, room: str, peer: tuple[str, ...], version: int | None
 ) -> None:
-    """Make each PEER a member of your room no more; what was sent before stays theirs."""
+    """Make each PEER a member no more, of a room that is yours or that you are an admin of.
+
+    What was sent before stays theirs.
+    """
 
     async def work(reactor: Any, client: Client) -> None:
         if await listed(client, room, version):
@@ -211,6 +146,38 @@ def remove(
         else:
             peers = list(peer)
             say(common.out, await ask(client, "remove", room=room, peers=peers, version=version))
+
+    access.run(work)
+
+
+@command.command(cls=Verb)
+@room_argument
+@click.argument("change", type=click.Choice(["add", "remove"]))
+@peers_argument()
+@version_option
+@access_options
+@click.pass_obj
+def admin(
+    common: Common,
+    access: Access,
+    room: str,
+    change: str,
+    peer: tuple[str, ...],
+    version: int | None,
+) -> None:
+    """Make each PEER, a member of your sealed room, an admin of it, or a mere member again.
+
+    Admins add and remove members as you do: their clients sign the list, and a paper of yours in it
+    says that they may. Who is an admin you alone say, and nobody can take the room from you. An
+    admin whom you remove from the room is one no more.
+    """
+
+    async def work(reactor: Any, client: Client) -> None:
+        if not await listed(client, room, version):
+            raise Failure("not-permitted", f"{room} is plain: it has no signed list, nor admins")
+        owner = rooms_of(client).owner
+        make = owner.appoint if change == "add" else owner.dismiss
+        say(common.out, await told(make(room, peer), room))
 
     access.run(work)
 
@@ -232,7 +199,11 @@ def change(
     owner: str | None,
     version: int | None,
 ) -> None:
-    """Change who may join and post in your room, or whose it is."""
+    """Change who may join and post in your room, or whose it is.
+
+    A sealed room stays its owner's, whose signature its members rely on: name admins with
+    `securerelay room admin`, or make another room.
+    """
     if owner is not None:
         names.check_peer(owner)
     _run(common, access, "change", room=room, join=join, post=post, owner=owner, version=version)
@@ -243,7 +214,11 @@ def change(
 @click.argument("peer", callback=lambda context, option, value: names.check_peer(value))
 @click.pass_obj
 def give(common: Common, room: str, peer: str) -> None:
-    """Give any room to PEER, a member; for the administrator, when the owner is gone for good."""
+    """Give any room to PEER, a member; for the administrator, when the owner is gone for good.
+
+    The members of a sealed room go on by the list that the old owner signed, and PEER cannot sign
+    another: all that PEER can do with the room is to delete it, and to make one anew.
+    """
     from securerelay.cli.admin import ask as ask_relay
 
     answer = ask_relay(common.data_folder(), "give", room=room, owner=peer)
@@ -251,6 +226,11 @@ def give(common: Common, room: str, peer: str) -> None:
         {"room": answer["room"], "owner": answer["owner"], "version": answer["version"]},
         "{room} now is {owner}'s",
     )
+    if answer["listed"]:
+        common.out.note(
+            f"its list of members was signed by who had it before, and nobody can sign another: "
+            f"{peer} can delete {room}, and make it anew"
+        )
 
 
 @command.command(cls=Verb)
@@ -284,8 +264,9 @@ def join(common: Common, access: Access, room: str) -> None:
 def leave(common: Common, access: Access, room: str) -> None:
     """Be a member no more; what was sent before still comes.
 
-    The members of a sealed room go on sealing for you until its owner signs the next list, but the
-    relay brings you nothing of it.
+    The relay brings you nothing of it any more. The members of a sealed room are told, and go on
+    sealing for you until its owner, or an admin, signs the next list, which their clients do when
+    they hear of it.
     """
     _run(common, access, "leave", room=room)
 
@@ -362,33 +343,3 @@ def members(common: Common, access: Access, room: str) -> None:
         await show_members(client, common.out, room)
 
     access.run(work)
-
-
-async def show_rooms(client: Client, out: Output) -> None:
-    """Write a line for each room; a long list comes in parts."""
-    after = ""
-    while True:
-        answer = await ask(client, "list", after=after)
-        for room in answer["rooms"]:
-            keys = ("room", "owner", "version", "join", "post", "count", "listed", "member")
-            out.say(
-                {key: room[key] for key in keys},
-                "{room:<33}  {count:>4}  {what}",
-                what="member" if room["member"] else "open",
-            )
-            after = room["room"]
-        if not answer["more"]:
-            return
-
-
-async def show_members(client: Client, out: Output, room: str) -> None:
-    """Write a line for each member; a long list comes in parts."""
-    after = ""
-    while True:
-        answer = await ask(client, "members", room=room, after=after)
-        for name in answer["members"]:
-            owns = name == answer["owner"]
-            out.say({"name": name, "owner": owns}, "{name}{mark}", mark=" (owner)" if owns else "")
-            after = name
-        if not answer["more"]:
-            return

@@ -178,6 +178,8 @@ class Rooms:
             before = await self.find(name, caller)
             if name == EVERYONE:
                 raise Refused("not-permitted", f"{EVERYONE} is for every peer")
+            if caller not in before.members:
+                raise Refused("not-permitted", f"you are not in {name}")
             if one.version != before.listed + 1:
                 raise Refused("room-changed", f"the newest list has version {before.listed}")
             await lists.check(store, ca_spki, before, caller, one)
@@ -236,7 +238,13 @@ class Rooms:
         """
         async with self.lock:
             before = await self._owned(caller, name)
-            if owner is not None and owner not in _unsigned(before).members:
+            if owner is not None and before.listed:
+                raise Refused(
+                    "signed",
+                    "a sealed room cannot be handed over, for its members rely on its owner's "
+                    "signature; name admins, or make another room",
+                )
+            if owner is not None and owner not in before.members:
                 raise Refused("unknown", f"{owner} is no member of {name}")
             after = await self._router.store.room_change(
                 name, join=join, post=post, owner=owner, version=version

@@ -213,7 +213,7 @@ class AdminVerbs:
         arguments.end()
         row = await self._relay.running.router.rooms.give(room, owner)
         self._relay.log.info("room.given", room=room, owner=owner)
-        return {"room": row.name, "owner": row.owner, "version": row.version}
+        return {"room": row.name, "owner": row.owner, "version": row.version, "listed": row.listed}
 
     async def _peers(self, given: dict[str, Any]) -> dict[str, Any]:
         Arguments(given).end()

@@ -49,6 +49,12 @@ class Signing:
     def remove(self, room: str, peers: tuple[str, ...]) -> Deferred[dict[str, Any]]:
         return self.asked.call("remove", {"room": room, "peers": peers})
 
+    def appoint(self, room: str, peers: tuple[str, ...]) -> Deferred[dict[str, Any]]:
+        return self.asked.call("appoint", {"room": room, "peers": peers})
+
+    def dismiss(self, room: str, peers: tuple[str, ...]) -> Deferred[dict[str, Any]]:
+        return self.asked.call("dismiss", {"room": room, "peers": peers})
+
 
 class Asked:
     """A client that keeps what it is asked, and answers in turn."""
@@ -59,6 +65,10 @@ class Asked:
         self.sent: list[tuple[str, bytes, str]] = []
         self.sealing = SimpleNamespace(rooms=SimpleNamespace(owner=Signing(self), lists=self))
         self.known = {"@team"}
+
+    async def current(self, room: str) -> Any:
+        members = {"alice": b"a", "bob": b"b", "carol": b"c"}
+        return SimpleNamespace(members=members, grant=SimpleNamespace(admins=(b"b", b"x")))
 
     async def forget(self, room: str) -> bool:
         known = room in self.known
@@ -140,8 +150,16 @@ def test_people_read_a_line(run: Run, client: Asked):
             ("remove", "team", "bob", "--if-version", "3"),
             ("remove", {"room": "@team", "peers": ("bob",)}),
         ),
+        (
+            ("admin", "team", "add", "bob", "carol"),
+            ("appoint", {"room": "@team", "peers": ("bob", "carol")}),
+        ),
+        (
+            ("admin", "team", "remove", "bob", "--if-version", "3"),
+            ("dismiss", {"room": "@team", "peers": ("bob",)}),
+        ),
     ],
-    ids=["create", "add", "remove"],
+    ids=["create", "add", "remove", "admin add", "admin remove"],
 )
 def test_the_members_of_a_room_are_signed_unless_it_is_plain(
     run: Run, client: Asked, words: tuple[str, ...], call: tuple[str, dict[str, Any]]
@@ -205,6 +223,20 @@ def test_long_lists_of_rooms_and_members_come_whole(run: Run, client: Asked):
     assert client.calls[-1][1] == {"room": "@team", "after": "alice"}
 
 
+def test_members_of_a_sealed_room_are_listed_with_its_admins(run: Run, client: Asked):
+    client.answers = [{**SEALED, "members": ["alice", "bob", "carol"], "more": False}]
+    assert run("room", "members", "team").out == "alice (owner)\nbob (admin)\ncarol\n"
+    client.answers = [{**SEALED, "members": ["bob"], "more": False}]
+    ran = run("room", "members", "team", "--json")
+    assert ran.records == [{"name": "bob", "owner": False, "admin": True}]
+
+
+def test_a_plain_room_has_no_admins(run: Run, client: Asked):
+    ran = run("room", "admin", "team", "add", "bob")
+    assert (ran.status, len(client.calls)) == (1, 1)
+    assert ran.err == "securerelay: @team is plain: it has no signed list, nor admins\n"
+
+
 def test_a_refusal_is_told_in_the_words_of_the_relay_but_harmless(run: Run, client: Asked):
     client.answers = [Refused("not-permitted", "@team is not \x1b[31myours")]
     ran = run("room", "add", "@team", "bob")
@@ -216,9 +248,17 @@ def test_a_refusal_is_told_in_the_words_of_the_relay_but_harmless(run: Run, clie
 
 
 def test_the_administrator_gives_a_room_away(run: Run, relay: FakeRelay):
-    relay.answers["give"] = {"room": "@team", "owner": "bob", "version": 4}
-    assert run("room", "give", "team", "bob").out == "@team now is bob's\n"
+    relay.answers["give"] = {"room": "@team", "owner": "bob", "version": 4, "listed": 0}
+    ran = run("room", "give", "team", "bob")
+    assert (ran.out, ran.err) == ("@team now is bob's\n", "")
     assert relay.requests == [{"verb": "give", "room": "@team", "owner": "bob"}]
+
+
+def test_a_sealed_room_that_is_given_away_is_said_to_be_of_little_use(run: Run, relay: FakeRelay):
+    relay.answers["give"] = {"room": "@team", "owner": "bob", "version": 4, "listed": 7}
+    ran = run("room", "give", "team", "bob")
+    assert (ran.status, ran.out) == (0, "@team now is bob's\n")
+    assert ran.err.endswith("nobody can sign another: bob can delete @team, and make it anew\n")
 
 
 @pytest.mark.parametrize("words", [("show", "@Team"), ("add", "@team", "Bob"), ("add", "@team")])

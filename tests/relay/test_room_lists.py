@@ -183,6 +183,17 @@ def test_a_grant_that_was_replaced_is_good_no_more(team: Team) -> None:
     assert team.go_on("alice", "bob", version=3, grant_number=2) == "ok"
 
 
+def test_an_admin_who_left_does_not_put_itself_back_on_the_list() -> None:
+    team = Team(join="open")  # the room is to be seen, also by who is not in it
+    assert team.go_on("alice", "bob", "carol", admins=("bob",)) == "ok"
+    bob = {"caller": "bob", "signer": "bob", "admins": ("bob",), "version": 2}
+    assert team.call("bob", "room.leave") == "ok"
+    assert team.go_on("alice", "bob", **bob) == "not-permitted"
+    assert team.members == ["alice", "carol"]
+    assert team.call("bob", "room.join") == "ok"
+    assert team.go_on("alice", "bob", **bob) == "ok"
+
+
 def test_a_room_keeps_its_id(team: Team) -> None:
     assert team.go_on("alice", "bob") == "ok"
     grant = roomlist.build_grant(team.people["alice"].author, b"x" * 16, 1, [])

@@ -13,6 +13,7 @@ COPIED = "profile-copied"
 UNSEALED = "unsealed"
 ASKED_BY_OTHERS = "resend-refused"
 ASKS_TO_JOIN = "asks-to-join"
+LEFT_ROOM = "left-room"
 HIDDEN_LOG = "log-hidden"
 
 _WORDS = {
@@ -23,6 +24,7 @@ _WORDS = {
     "send it anew if they shall have it",
     HIDDEN_LOG: "the relay's policy hides its key log; whether somebody else has a certificate as "
     "{peer} could not be checked",
+    LEFT_ROOM: "{peer} is in {room} no more; who signs its list of members takes the name off",
     ASKS_TO_JOIN: "{peer} asks to be in {room}; to agree: securerelay room add {room} {peer}",
 }
 """Words for what is no verdict about something sealed."""

@@ -1,13 +1,15 @@
-"""Rooms of our own: who is a member is what their owner signs.
+"""Rooms that we sign for: who is a member is what their owner, or an admin of his, signs.
 
 Each change is a new list with the next version.  The relay takes it only if nobody else's came
-before, and then everybody goes by it.
+before, and then everybody goes by it.  Admins are those in the grant that the owner signed; they
+pass it on as it is, so that what they may not change stays the owner's: who is an admin.
 """
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from twisted.internet.defer import FirstError, gatherResults
 from twisted.python.failure import Failure
@@ -33,11 +35,29 @@ JOIN = "application/vnd.securerelay.join"
 TRIES = 4
 """Lists that are signed in a row while others' come before."""
 
-Change = Callable[["dict[str, bytes]"], None]
+
+@dataclass(slots=True)
+class Draft:
+    """What the next list of a room will say.
+
+    Args:
+        members: fingerprints by name.
+        admins: who signs besides the owner, fingerprints.
+    """
+
+    members: dict[str, bytes]
+    admins: set[bytes]
+
+    def drop(self, name: str) -> None:
+        """Have somebody be neither a member nor an admin."""
+        self.admins.discard(self.members.pop(name, b""))
+
+
+Change = Callable[[Draft], None]
 
 
 class Ownership:
-    """What the owner of rooms does to them.
+    """What owners and admins of rooms do to them.
 
     Args:
         own: who signs.
@@ -109,53 +129,132 @@ class Ownership:
                 verdict's name if a peer's keys may not be used as they are.
         """
         added = await self._fingerprints(peers)
-        return await self._change(name, lambda members: members.update(added))
+        return await self._change(name, lambda draft: draft.members.update(added))
 
     async def remove(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
-        """Make peers members no more; who is none is passed over.
+        """Make peers members no more, nor admins; who is none is passed over.
 
         Raises:
             Rejected: the present list may not be used.
             Refused: ``not-permitted``, ``unlisted``, ...
         """
         if self._me.name in peers:
-            raise Refused("not-permitted", "the owner cannot be removed")
+            raise Refused("not-permitted", "nobody removes himself: leave the room, or delete it")
 
-        def without(members: dict[str, bytes]) -> None:
+        def without(draft: Draft) -> None:
             for peer in peers:
-                members.pop(peer, None)
+                draft.drop(peer)
 
         return await self._change(name, without)
+
+    async def appoint(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
+        """Make members admins, who add and remove members as we do.
+
+        Raises:
+            Rejected: the present list may not be used.
+            Refused: ``unknown`` for who is no member, ``too-many``, ``not-permitted`` unless the
+                room is ours, ``unlisted``, ...
+        """
+
+        def more(draft: Draft) -> None:
+            for peer in peers:
+                if peer not in draft.members:
+                    raise Refused("unknown", f"{peer} is no member of {name}")
+                draft.admins.add(draft.members[peer])
+
+        return await self._change(name, more)
+
+    async def dismiss(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
+        """Make admins mere members; who is no admin is passed over.
+
+        Raises:
+            Rejected: the present list may not be used.
+            Refused: ``not-permitted`` unless the room is ours, ``unlisted``, ...
+        """
+
+        def fewer(draft: Draft) -> None:
+            draft.admins.difference_update(draft.members.get(peer, b"") for peer in peers)
+
+        return await self._change(name, fewer)
+
+    def signs(self, one: RoomList) -> bool:
+        """Tell whether we may sign the list that follows one."""
+        return self._me.fp in (one.owner, *one.grant.admins) and one.has(self._me.fp)
+
+    async def settle(self, name: str) -> None:
+        """Sign a list without those who left, if the newest still has any.
+
+        Raises:
+            Rejected: the present list may not be used.
+            Refused: ``unlisted``, ...
+        """
+        one = await self._lists.refresh(name)
+        if not self.signs(one):
+            return
+        gone = one.members.keys() - await self._present(name)
+        # Who was taken off by an admin's hand is still in the grant, which is the owner's.
+        granted = set(one.grant.admins) - set(one.members.values())
+        if gone or (granted and self._me.fp == one.owner):
+            await self._change(name, lambda draft: None)
 
     async def _change(self, name: str, change: Change) -> dict[str, typing.Any]:
         tries = TRIES
         while True:
             before = await self._lists.refresh(name)
-            if self._me.fp not in (before.owner, *before.grant.admins):
-                raise Refused("not-permitted", f"{name} is not yours")
+            if not self.signs(before):
+                raise Refused("not-permitted", f"{name} is not yours, nor are you an admin of it")
             await self._contacts.look_up(before.members)
-            present = await self._present(name)
-            members = {
-                member: self._followed(member, fp)
-                for member, fp in before.members.items()
-                if member in present
-            }
-            change(members)
+            draft = self._draft(before, await self._present(name))
+            self._check_owner(before, draft)
+            admins = set(draft.admins)
+            change(draft)
+            if draft.admins != admins and self._me.fp != before.owner:
+                raise Refused("not-permitted", "who is an admin is for the room's owner to say")
             try:
-                return await self._sign(before, members)
+                return await self._sign(before, draft)
             except Refused as refusal:
                 tries -= 1
                 if refusal.code != "room-changed" or not tries:
                     raise
 
-    async def _sign(self, before: RoomList, members: dict[str, bytes]) -> dict[str, typing.Any]:
+    def _draft(self, before: RoomList, present: Collection[str]) -> Draft:
+        """Begin with those who are still here, under the keys that they have by now."""
+        draft = Draft({}, set())
+        for member, fp in before.members.items():
+            if member in present:
+                draft.members[member] = now = self._followed(member, fp)
+                if fp in before.grant.admins:
+                    draft.admins.add(now)
+        return draft
+
+    def _check_owner(self, before: RoomList, draft: Draft) -> None:
+        """Refuse to sign what nobody would take: members pinned the owner, and rely on him."""
+        for member, fp in before.members.items():
+            if fp == before.owner and draft.members.get(member) != fp:
+                became = "has new keys, and" if member in draft.members else "is gone, who alone"
+                raise Refused(
+                    "not-permitted",
+                    f"the owner of {before.name} {became} has to sign the next list of members; "
+                    "without him, make another room",
+                )
+
+    async def _sign(self, before: RoomList, draft: Draft) -> dict[str, typing.Any]:
+        fps = set(draft.members.values())
+        if before.owner not in fps:
+            raise Refused("not-permitted", "the owner cannot be removed")
+        grant, admins = before.grant.raw, draft.admins & fps - {before.owner}
+        if self._me.fp == before.owner and admins != set(before.grant.admins):
+            if len(admins) > roomlist.MAX_ADMINS:
+                raise Refused("too-many", f"a room has at most {roomlist.MAX_ADMINS} admins")
+            number = before.grant.number + 1
+            grant = roomlist.build_grant(self._own.author, before.room_id, number, [*admins])
         return await self._publish(
             before.name,
             room_id=before.room_id,
             version=before.version + 1,
             owner=before.owner,
-            grant=before.grant.raw,
-            members=members,
+            grant=grant,
+            members=draft.members,
         )
 
     async def _publish(self, name: str, **values: typing.Any) -> dict[str, typing.Any]:

@@ -12,6 +12,7 @@ from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import OwnKeys
 from securerelay.client.sealing.roomkeys import RoomKeys, Tell
+from securerelay.client.sealing.roomleavers import Leavers
 from securerelay.client.sealing.roomlists import Call, Lists
 from securerelay.client.sealing.roomowner import JOIN, Ownership
 from securerelay.client.sealing.rooms import Rooms
@@ -42,6 +43,7 @@ class RoomSealing:
         keys: others' keys.
         out: rooms as recipients.
         owner: changes rooms of our own.
+        leavers: takes those off who left.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RoomSealing:
         self.keys = RoomKeys(own, contacts, self.lists, kept, journal, tell, notices, opener, clock)
         self.out = Rooms(own, contacts, self.lists, kept, journal, tell, notices)
         self.owner = Ownership(own, contacts, self.lists, journal, call, notices)
+        self.leavers = Leavers(own.identity.name, self.lists, self.owner, notices, clock)
         opener.suites[ROOM] = self.keys.open
         opener.control[roomkey.CONTENT_TYPE] = self.keys.take
         opener.control[KeyRequest.CONTENT_TYPE] = self.keys.answer
@@ -70,6 +73,7 @@ class RoomSealing:
         """A connection began: news of rooms may have been missed."""
         self.lists.doubt()
         self.keys.connected()
+        self.leavers.connected()
 
     def heard(self, event: Event) -> None:
         """Take an event of the relay's: a room may have another list now."""
@@ -78,6 +82,7 @@ class RoomSealing:
             held = self.lists.newest(name)
             if held is not None and listed != held.version:
                 self.lists.doubt(name)
+            self.leavers.heard(event)
 
     def drained(self, since: int) -> None:
         """Destroy keys that nobody needs any more; see :meth:`.OwnKeys.drained`."""
@@ -87,3 +92,4 @@ class RoomSealing:
     def close(self) -> None:
         """Wait for nothing any more."""
         self.keys.close()
+        self.leavers.close()

@@ -56,6 +56,7 @@ class Town:
         self.lies: dict[str, Callable[[Member, Answer, Answer], Answer | None]] = {}
         self.asked: list[tuple[str, str, Answer]] = []
         self.skipped = 0.0
+        self.ended: set[str] = set()
 
     def now(self) -> float:
         return self.world.wall() + self.skipped
@@ -74,6 +75,11 @@ class Town:
             self.people[one.name] = one
             self.after(one.own.publish())
         return tuple(new)
+
+    def revoke(self, name: str) -> None:
+        """Have the administrator end somebody's name."""
+        self.ended.add(name)
+        self.after(self.world.router.revoke(name))
 
     def run(self, seconds: float = 0.0) -> None:
         """Let time pass, and everything happen that does."""
@@ -215,6 +221,8 @@ class Member:
             self.guest.send(seq, to.encode(), self.bodies[-1])
             codes = [code for no, code in self.guest.of("no") if no == seq]
             self.guest.heard = [said for said in self.guest.heard if said[:2] != ("no", seq)]
+            if codes == [b"unknown"] and to in self.town.ended:
+                return
             if codes != [b"room-changed"]:
                 assert not codes, codes
                 return
