@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "client": {"crypto", "protocol", "identity", "sealing", "files"},
     "channel": {"crypto", "protocol", "identity", "files"},
+    "audit": {"crypto", "protocol", "identity"},
     "cli": {
         "crypto",
         "protocol",
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sealing",
         "client",
         "channel",
+        "audit",
         "files",
         "relay.config",
         "store.copies",

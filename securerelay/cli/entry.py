@@ -47,6 +47,7 @@ VERBS = {
     "fsck": "Check a relay's database thoroughly.",
     "keys": "Make, show and protect private keys.",
     "profile": "Back a profile up, and move it to another machine.",
+    "audit": "Grade a relay from outside.",
     "inspect": "Show how a sealed message is built, without opening it.",
     "config": "Check a relay's configuration.",
     "completion": "Print the shell's completion script.",
@@ -80,7 +81,7 @@ class Verbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 reached what was asked for, 1 anything without a number of its own, "
     "2 usage, 3 cannot connect, 4 authentication, 5 unknown peer, 6 offline, 7 timeout, 8 quota, "
-    "9 keys not to be trusted.",
+    "9 keys not to be trusted, 10 and 11 what an audit found.",
 )
 @click.version_option(__version__, prog_name="securerelay")
 def cli() -> None:

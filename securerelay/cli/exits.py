@@ -15,6 +15,8 @@ status meaning
 7      it took too long
 8      a quota: a full mailbox or disk, too many messages a second, members or rooms
 9      keys that are not to be trusted as they are, or not to be had: nothing is sealed with them
+10     an audit found the relay weaker than it need be (C or D)
+11     an audit found the relay not safe, or another one (F)
 128+n  ended by signal n: 130 for Ctrl-C; 141 when whoever read the output went away
 ====== =============================================================================================
 """
@@ -36,6 +38,8 @@ OFFLINE = 6
 TIMEOUT = 7
 QUOTA = 8
 UNTRUSTED = 9
+WEAK = 10
+UNSAFE = 11
 INTERRUPTED = 128 + signal.SIGINT
 READER_GONE = 128 + signal.SIGPIPE
 

@@ -165,6 +165,7 @@ def test_status_tells_a_peer_how_it_stands(world: World) -> None:
     status, body = alice.call("relay.status")
     assert (status, body["sessions"]) == ("ok", 2)
     assert body["mailbox"] == {"messages": 1, "bytes": 5}
+    assert body["require_sealed"] is False
 
 
 def renewed(guest: Guest) -> bytes:

@@ -22,4 +22,5 @@ async def status(session: Session, parameters: dict[str, Any]) -> dict[str, Any]
         "session": session.session_id.hex(),
         "sessions": len(peer.sessions),
         "mailbox": {"messages": mailbox.count, "bytes": mailbox.size},
+        "require_sealed": context.config.policy.require_sealed,
     }
