@@ -38,6 +38,9 @@ mailbox_messages = 1000000
 [peer]
 messages_per_second = {rate}
 calls_per_second = 1000
+
+[policy]  # they send what nobody sealed
+require_sealed = false
 """
 
 CHECKPOINT = "mid-checkpoint"

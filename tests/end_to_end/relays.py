@@ -37,6 +37,9 @@ messages_per_second = 10000000
 messages_burst = 10000000
 bytes_per_second = 1099511627776
 sessions = 1024
+
+[policy]  # they send what nobody sealed
+require_sealed = false
 """
 
 

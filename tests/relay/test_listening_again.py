@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from securerelay.protocol import messages
-from securerelay.relay.config import Config, Limits
+from securerelay.relay.config import Limits
 from tests.relay.world import STREAM, Slow, World, done
 
 SOON = 0.01
@@ -38,7 +38,9 @@ def test_what_was_heard_can_be_acknowledged_although_little_of_it_came_again() -
     world.run(SOON)
     bob.attend()
     last = bob.of("msg")[-1][0]
-    world.router.reconfigure(Config(limits=dataclasses.replace(Limits(), window_messages=1)))
+    world.router.reconfigure(
+        world.config.replace(limits=dataclasses.replace(Limits(), window_messages=1))
+    )
     bob.attend()
     assert [seq for _, _, _, _, seq, _, _ in bob.of("msg")] == [1, 2, 3, 1]
     bob.say(messages.ack(last))

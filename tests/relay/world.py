@@ -8,6 +8,7 @@ memory, and its clock is moved by hand.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import typing
@@ -49,6 +50,11 @@ STEP = 0.25
 """Seconds that pass at a time: the relay looks after its connections as often."""
 
 
+def plainly(config: Config) -> Config:
+    """Return a configuration by which nothing has to be sealed."""
+    return config.replace(policy=dataclasses.replace(config.policy, require_sealed=False))
+
+
 class AtOnce:
     """Runs what is slow at once."""
 
@@ -75,9 +81,12 @@ class World:
     Args:
         config: of the relay.
         store: of the relay.
+        sealed: whether the configuration holds as to what has to be sealed; else nothing has to.
     """
 
-    def __init__(self, config: Config | None = None, store: typing.Any = None) -> None:
+    def __init__(
+        self, config: Config | None = None, store: typing.Any = None, *, sealed: bool = False
+    ) -> None:
         self.clock = Clock()
         self.store = MemoryStore() if store is None else store
         self.authority = authority()
@@ -85,6 +94,8 @@ class World:
         self.guests: list[Guest] = []
         self.factory: RelayFactory
         self.config = config or Config()
+        if not sealed:
+            self.config = plainly(self.config)
         self.relay_certificate = self.authority.issue_relay("relay", spki(index=RELAY_KEY), NOW).der
         self.start()
 

@@ -30,7 +30,6 @@ from securerelay.client.sealing.vault import Vault
 from securerelay.errors import Refused
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profile import Profile
-from securerelay.relay.config import Config
 from securerelay.sealing.plaintext import Content
 from tests.keys import NOW, authority, rsa_key, spki
 from tests.relay.world import RELAY_KEY, World, done
@@ -50,7 +49,7 @@ class Town:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        self.world = World(Config())
+        self.world = World(sealed=True)
         self.people: dict[str, Member] = {}
         self.calls: deque[tuple[Member, str, Answer, Deferred[Answer]]] = deque()
         self.lies: dict[str, Callable[[Member, Answer, Answer], Answer | None]] = {}
