@@ -78,6 +78,7 @@ class Router:
         self.presence.policy = config.policy
         self.ttl = config.lifetimes.mail * 1000
         self.longest_ttl = config.lifetimes.mail_longest * 1000
+        self._unsealing: set[str] = set()
 
     def reconfigure(self, config: Config) -> None:
         """Go on with other limits, lifetimes and policy; a window changes at the next LISTEN."""
@@ -219,6 +220,14 @@ class Router:
                 sealed = self.config.policy.must_seal(sender.text, text)
                 share.screen = only_sealed if sealed else None
                 return share
+
+    def unsealed(self, sender: Peer, to: bytes) -> None:
+        """Log that a peer does not seal: once, until the configuration is read again."""
+        if sender.text not in self._unsealing:
+            self._unsealing.add(sender.text)
+            self.log.warn(
+                "message.unsealed", source=sender.text, to=to, hint="[policy] plain names who may"
+            )
 
     def tell(self, receipts: Iterable[Receipt]) -> None:
         """Tell senders whose stream is open what became of messages; the store keeps the rest."""

@@ -254,6 +254,8 @@ class Stream:
             self._not_now(seq, code)
             self._out_of_turn(seq + 1, to, ttl, receipt, bodies)
         else:
+            if code == b"unsealed":
+                self.peer.router.unsealed(self.peer, to)
             self.refuse(seq, code)
             self._wait_first((seq + 1, to, ttl, receipt, bodies))
 

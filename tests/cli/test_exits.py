@@ -58,6 +58,11 @@ def test_what_the_relay_said_is_told_in_words():
     assert told == "the relay knows no such peer or room"
 
 
+def test_whoever_must_seal_is_told_what_to_do_about_it():
+    told = sentence_of(errors.Refused("unsealed"))
+    assert "send without --plain-with, or have the administrator name one of you" in told
+
+
 def test_a_code_that_we_do_not_know_is_shown_with_its_reason_and_escaped():
     said = sentence_of(errors.Refused("new\x1b", "because\n"))
     assert said == "the relay refused: new\\x1b (because\\x0a)"

@@ -100,6 +100,23 @@ def test_naming_one_peer_does_not_free_others() -> None:
     assert (alice.of("no"), bob.bodies()) == ([(1, b"unsealed")], [])
 
 
+def test_the_log_says_once_who_does_not_seal_and_what_to_do() -> None:
+    world = strict()
+    alice, _ = between(world)
+    for seq in (1, 2, 3):
+        alice.send(seq, b"bob", b"hello")
+    carol = world.join("carol", 3)
+    carol.open()
+    carol.send(1, b"bob", b"hello")
+    carol.send(2, b"nobody", b"hello")
+    hint = "[policy] plain names who may"
+    told = [fields for name, fields in world.told.events if name == "message.unsealed"]
+    assert told == [{"source": source, "to": b"bob", "hint": hint} for source in ("alice", "carol")]
+    world.context.reconfigure(world.config)
+    alice.send(4, b"bob", b"hello")
+    assert world.told.names().count("message.unsealed") == 3
+
+
 def test_a_refusal_for_lack_of_a_recipient_comes_first() -> None:
     """What a client writes for a message that it gave up reaches nobody, and never gets stuck."""
     alice, bob = between(strict())
