@@ -20,6 +20,12 @@ from securerelay.sealing.verdicts import Rejected
 
 MOST = 4096
 """Accounts kept in memory."""
+MOST_MISSING = 1 << 18
+"""Missing indices in all of them; whoever leaves gaps on purpose gets no more memory than that."""
+MOST_OF_ONE = 4096
+"""Accounts of one sender that are kept on disk; those that were used last. A message makes up to
+ten, as it likes.
+"""
 
 Key = tuple[str, str, str]
 """Whose (a fingerprint in hexadecimal), which stream (base64url), to whom."""
@@ -107,7 +113,12 @@ class Accounts:
 
     async def look_up(self, counted: Counted) -> None:
         """Bring the accounts of a message into memory."""
-        missing = [key for key, _ in counted.steps() if key not in self._ledgers]
+        missing = []
+        for key, _ in counted.steps():
+            if key in self._ledgers:
+                self._ledgers.move_to_end(key)
+            else:
+                missing.append(key)
         if not missing:
             return
         found = await self._journal.do(
@@ -118,8 +129,13 @@ class Accounts:
             for key, step in one.steps():
                 if key in missing:
                     self._ledgers[key], _ = _step(self._of(key, one), step)
-        while len(self._ledgers) > MOST:
-            self._ledgers.popitem(last=False)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        missing = sum(len(one.missing) for one in self._ledgers.values() if one is not None)
+        while len(self._ledgers) > MOST or missing > MOST_MISSING:
+            _, gone = self._ledgers.popitem(last=False)
+            missing -= len(gone.missing) if gone is not None else 0
 
     def _of(self, key: Key, counted: Counted) -> Ledger:
         return self._ledgers.get(key) or counted.begin(key, self._ledgers.get)
@@ -141,6 +157,8 @@ class Accounts:
                 gaps[key[1]] = gaps.get(key[1], 0) + arrival.missing
             late = late or arrival.late
         self._shown[n] = counted
+        if gaps:
+            self._make_room()
         return News(gaps, late)
 
     def dealt(self, n: int) -> Counted | None:
@@ -178,9 +196,13 @@ def keep(state: State, dealt: Iterable[Counted], now: int) -> None:
     def find(key: Key) -> Ledger | None:
         return ledgers.get(key) or load(state, key)
 
+    begun: set[str] = set()
     for counted in dealt:
         for key, step in counted.steps():
-            ledgers[key], _ = _step(find(key) or counted.begin(key, find), step)
+            ledger = find(key)
+            if ledger is None:
+                begun.add(key[0])
+            ledgers[key], _ = _step(ledger or counted.begin(key, find), step)
     state.db.executemany(
         "INSERT OR REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
@@ -188,6 +210,18 @@ def keep(state: State, dealt: Iterable[Counted], now: int) -> None:
             for key, ledger in ledgers.items()
         ],
     )
+    for fp in begun:
+        _make_room(state, fp)
+
+
+def _make_room(state: State, fp: str) -> None:
+    (count,) = state.db.execute("SELECT count(*) FROM account WHERE fp = ?", (fp,)).fetchone()
+    if count > MOST_OF_ONE:
+        state.db.execute(
+            "DELETE FROM account WHERE fp = ?1 AND (stream, recipient) IN (SELECT stream, "
+            "recipient FROM account WHERE fp = ?1 ORDER BY used DESC LIMIT -1 OFFSET ?2)",
+            (fp, MOST_OF_ONE * 3 // 4),
+        )
 
 
 def excuse(state: State, sender: str, to: str, gaps: dict[str, int], but: int) -> int:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from twisted.logger import Logger
+
 from securerelay.client.inbox import Came, Inbox, Message
 from securerelay.client.journal import Journal
 from securerelay.client.sealing.accounts import Accounts, Counted, excuse, keep, stream_name
@@ -85,6 +87,7 @@ class Opener:
         lost: what to do about a message whose keys we do not have any more; perhaps twice.
     """
 
+    _log = Logger()
     inbox: Inbox
 
     def __init__(
@@ -124,7 +127,7 @@ class Opener:
         arrival = Arrival(n, delivery, header, body, time)
         try:
             identity = await self._sender(name, header.sender_id)
-            key = (identity.fp.hex(), stream.decode())
+            key = (self._contacts.first(name, identity).hex(), stream.decode())
             await self.inbox.recall((key,))
             if self.inbox.has(key, seq):
                 self.inbox.drop(n)
@@ -216,7 +219,7 @@ class Opener:
         if self._own.prekey(arrival.key_id) is None:
             await self._own.look_up()
         return envelope.unseal(
-            arrival.body, arrival.delivery, self._own.identity, lambda _: sender, self._own.prekey
+            arrival.body, arrival.delivery, self._own.meant(arrival.key_id), lambda _: sender, self._own.prekey
         )
 
     async def _accept(self, arrival: Arrival, opened: Opened, key: tuple[str, str]) -> None:
@@ -230,13 +233,13 @@ class Opener:
             double = inbox.has(before, content.replaces.seq)
             keys.append((before, content.replaces.seq))
             kept = await self._forget_unopened(name, *keys[1]) or kept
-        await self._account(n, Counted(opened.sender.fp, content), name, kept)
+        await self._account(n, Counted(bytes.fromhex(key[0]), content), name, kept)
         self._contacts.hear(name, content.bundle)
         if content.log_head is not None:
             self.told(name, content.log_head)
         handle = self.control.get(content.content_type)
         if handle is not None and not double:
-            await handle(opened, arrival)
+            await self._do(handle, opened, arrival)
         pin = self._contacts.pin(name)
         message = Message(
             name,
@@ -252,6 +255,18 @@ class Opener:
             sealed=True,
         )
         inbox.show(message, keys, hidden=double or handle is not None)
+
+    async def _do(self, handle: Handle, opened: Opened, arrival: Arrival) -> None:
+        """Do what another client asks for; what is nonsense, or fails, is dealt with all the same.
+
+        It would come again with every connection otherwise, and stop what comes behind it.
+        """
+        try:
+            await handle(opened, arrival)
+        except Rejected as rejected:
+            self._notices.show(rejected.verdict, arrival.delivery.sender)
+        except (ConnectError, RemoteError, TimedOut) as error:
+            self._log.info("a client asked in vain: {error}", error=error)
 
     async def _account(self, n: int, counted: Counted, name: str, kept: bool) -> None:
         """Account for a message, and tell what is missing; nothing is of what waits unopened.

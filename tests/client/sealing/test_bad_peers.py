@@ -5,16 +5,22 @@ It signs what it likes under its own name; nobody else may lose anything by that
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
+from securerelay.client.sealing import accounts
+from securerelay.client.sealing.opener import LOOK_AGAIN
 from securerelay.protocol.items import Field, u64
+from securerelay.protocol.sealed import DirectHeader
 from securerelay.sealing import plaintext
-from securerelay.sealing.plaintext import Content, Place
+from securerelay.sealing.plaintext import MAX_HEADS, Content, Place
 from securerelay.sealing.resend import Resend
-from tests.client.sealing.village import Person, Village
+from tests.client.sealing.village import Person, Post, Village
+from tests.sealing.world import message
 
 ALTERED = "altered or misdirected message in mallory's name"
 HIGHEST = (1 << 64) - 1
@@ -72,3 +78,74 @@ def test_a_request_for_a_number_that_cannot_be_does_not_end_the_receiver(town) -
     mallory.say("bob", "after")
     assert bob.texts == ["after"]
     assert bob.notices == [ALTERED]
+
+
+def test_nonsense_that_no_person_sees_is_dealt_with_and_takes_no_room(town) -> None:
+    village, bob, mallory = town
+    for kind in bob.sealing.opener.control:
+        mallory.sealing.tell("bob", kind, b"nonsense" * 1000)
+    village.run(3)
+    mallory.say("bob", "after")
+    assert bob.texts == ["after"]
+    assert set(bob.notices) == {ALTERED}
+    assert bob.sealing.opener._accounts._shown == {}
+    assert not village.relay.mailboxes[b"bob"].posts
+
+
+def gaps(count: int, streams: int) -> Iterator[Content]:
+    """What tells of so many streams in which so many messages are missing."""
+    for nth in range(streams // MAX_HEADS):
+        told = tuple((bytes((nth, one)) * 8, count) for one in range(MAX_HEADS))
+        yield replace(message(to="bob"), seq=nth + 1, index=nth + 1, heads=told)
+
+
+def test_gaps_without_end_fill_neither_memory_nor_disk(town, monkeypatch) -> None:
+    village, bob, _mallory = town
+    monkeypatch.setattr(accounts, "MOST_MISSING", 50_000)
+    monkeypatch.setattr(accounts, "MOST_OF_ONE", 64)
+    kept = accounts.Accounts(bob.sealing.journal)
+    for n, content in enumerate(gaps(10_000, 256), 1):
+        counted = accounts.Counted(b"m" * 32, content)
+        looking = Deferred.fromCoroutine(kept.look_up(counted))
+        village.run()
+        assert looking.called
+        assert sum(kept.arrive(n, counted).gaps.values()) == MAX_HEADS * 10_000
+        missing = [len(one.missing) for one in kept._ledgers.values() if one is not None]
+        assert sum(missing) <= 50_000
+        told = kept.dealt(n)
+        assert told is not None
+        bob.on_disk(lambda state, told=told, n=n: accounts.keep(state, [told], n))
+    rows = bob.on_disk(
+        lambda state: state.db.execute(
+            "SELECT count(*), max(used) FROM account WHERE fp = ?", ((b"m" * 32).hex(),)
+        ).fetchone()
+    )
+    assert rows[0] <= 64
+    assert rows[1] == n
+    others = bob.on_disk(lambda state: state.db.execute("SELECT fp FROM account").fetchall())
+    assert len({fp for (fp,) in others}) == 2, "nobody else's made room"
+
+
+def test_who_writes_under_ever_other_sender_ids_is_asked_about_once_in_a_minute(town) -> None:
+    village, bob, mallory = town
+    asked: list[str] = []
+
+    def serve(asker: str, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        asked.extend([name] if asker == "bob" else [])
+        return entry
+
+    def flood(first: int) -> None:
+        for seq in range(first, first + 20):
+            body = DirectHeader(seq.to_bytes(8, "big"), bytes(8)).encode() + bytes(1400)
+            village.relay.put(Post(b"mallory", b"bob", b"A" * 22, seq, body))
+        village.run(1)
+
+    village.relay.serve = serve
+    village.clock.advance(LOOK_AGAIN / 1000)  # her first message made bob ask, too
+    flood(1)
+    assert asked == ["mallory"]
+    village.clock.advance(LOOK_AGAIN / 1000)
+    flood(21)
+    assert asked == ["mallory"] * 2
+    mallory.say("bob", "after")
+    assert bob.texts == ["after"], "what opens needs no question"
