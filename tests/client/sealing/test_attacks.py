@@ -1,5 +1,7 @@
 """What a relay in the wrong hands tries on real clients, and what their users see of it."""
 
+# More than 400 lines: one look tells every attack of the relay's that is tried.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -307,6 +309,28 @@ class TestMessages:
         assert bob.texts == ["one", "two"]
         assert bob.notices == ["a late message from alice"] * 2
 
+    def test_a_dropped_end_of_a_stream_is_missed_at_the_next_message_in_another(self, friends):
+        village, alice, bob = friends
+        self.carry(village, lambda post: [])
+        alice.say("bob", "one")
+        alice.say("bob", "two")
+        self.carry(village, lambda post: [post])
+        alice.restart()
+        alice.say("bob", "three")
+        assert bob.texts == ["three"]
+        assert bob.notices == ["2 messages from alice missing (expired or withheld)"]
+
+    def test_a_stream_that_is_dropped_from_beginning_to_end_is_missed_at_the_next(self, friends):
+        village, alice, bob = friends
+        self.carry(village, lambda post: [])
+        alice.restart()
+        alice.say("bob", "one")
+        alice.restart()
+        self.carry(village, lambda post: [post])
+        alice.say("bob", "two")
+        assert bob.texts == ["two"]
+        assert bob.notices == ["1 message from alice missing (expired or withheld)"]
+
     def test_a_message_that_was_refused_and_delivered_all_the_same_is_shown_once(self, friends):
         village, alice, bob = friends
         refused: list[int] = []
@@ -352,7 +376,8 @@ class TestMessages:
         village.relay.put(Post(b"alice", b"bob", old, send[1], send[5]))
         village.relay.put(anew)
         bob.start()
-        assert (bob.texts, bob.notices) == (["pay a hundred"], [])
+        alice.say("bob", "and on")
+        assert (bob.texts, bob.notices) == (["pay a hundred", "and on"], [])
 
     def test_what_the_relay_refused_for_good_is_not_missed(self, friends):
         village, alice, bob = friends

@@ -294,3 +294,53 @@ class TestAMemberWithOtherKeys:
         assert carol.words == [
             "@team lists another key of bob, who gets no messages of yours there"
         ]
+
+
+class TestDroppedStreams:
+    """Alice's programs end and begin; the relay drops what one of them said last, or all of it."""
+
+    MISSING = "{} from alice missing (expired or withheld)"
+
+    def begins(
+        self, town: Town, alice: Member, to: Member, stream: bytes, *heads: tuple[bytes, int]
+    ) -> None:
+        """A program of alice's says its first message to the room, and one member gets it."""
+        room = town.after(alice.rooms.want("@team"))
+        content = Content(
+            *(stream, 1, "@team", 1, 5, alice.own.number, "text/plain", stream), heads=heads
+        )
+        n = to.inbox.last + 1
+        to.inbox.received(n, b"alice", b"@team", encode(stream).encode(), 1, 5, room.seal(content))
+        town.run(1)
+        assert to.texts[-1] == f"alice: {stream.decode()}"
+
+    def first(self, alice: Member) -> bytes:
+        return base64.urlsafe_b64decode(alice.stream + b"==")
+
+    def test_a_dropped_end_is_missed_at_the_first_message_of_another(self, town: Town, team: Team):
+        alice, bob, *_ = team
+        self.begins(town, alice, bob, b"b" * 16, (self.first(alice), 3))
+        assert bob.words == [self.MISSING.format("2 messages")]
+        self.begins(town, alice, bob, b"c" * 16, (b"b" * 16, 1), (self.first(alice), 3))
+        assert len(bob.words) == 1
+
+    def test_a_whole_stream_that_was_dropped_is_missed_too(self, town: Town, team: Team):
+        alice, bob, *_ = team
+        self.begins(town, alice, bob, b"c" * 16, (b"b" * 16, 4), (self.first(alice), 1))
+        assert bob.words == [self.MISSING.format("4 messages")]
+
+    def test_who_came_later_misses_nothing_of_before_and_everything_of_after(
+        self, town: Town, team: Team
+    ):
+        alice, _, _, late = team
+        town.after(alice.owner.add("@team", ["mallory"]))
+        before = (b"b" * 16, 2), (self.first(alice), 1)
+        self.begins(town, alice, late, b"c" * 16, *before)
+        self.begins(town, alice, late, b"d" * 16, (b"c" * 16, 1), *before)
+        assert late.words == []
+        known = (b"d" * 16, 3), (b"x" * 16, 2), (b"c" * 16, 1), *before
+        self.begins(town, alice, late, b"e" * 16, *known)
+        assert late.words == [self.MISSING.format("4 messages")]
+        known = (b"y" * 16, 7), *before
+        self.begins(town, alice, late, b"f" * 16, *known)
+        assert late.words[1:] == [self.MISSING.format("1 message")], "how many is not known"
