@@ -175,8 +175,8 @@ _SENTENCES = {
     "truncated": "the connection to the relay was cut off",
     "unconfirmed": "the relay forgot the stream before it had answered; the message may have "
     "arrived or not, and was not sent again",
-    "unsealed": "the relay takes only sealed messages for this recipient; send without --plain-with, "
-    "or have the administrator name one of you in [policy] plain",
+    "unsealed": "the relay takes only sealed messages for this recipient; send without "
+    "--plain-with, or have the administrator name one of you in [policy] plain",
     "unknown": "the relay knows no such peer or room",
     "unknown-method": "the relay does not offer this",
 }
