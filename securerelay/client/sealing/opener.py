@@ -219,7 +219,11 @@ class Opener:
         if self._own.prekey(arrival.key_id) is None:
             await self._own.look_up()
         return envelope.unseal(
-            arrival.body, arrival.delivery, self._own.meant(arrival.key_id), lambda _: sender, self._own.prekey
+            arrival.body,
+            arrival.delivery,
+            self._own.meant(arrival.key_id),
+            lambda _: sender,
+            self._own.prekey,
         )
 
     async def _accept(self, arrival: Arrival, opened: Opened, key: tuple[str, str]) -> None:
@@ -324,7 +328,9 @@ class Opener:
         )
         new = await self._journal.do(lambda state: self._vault.keep_unopened(state, kept))
         # A room key is often only a moment behind; if not, it is told when it is asked for.
-        if new and verdict is not Verdict.KEY_MISSING:
+        if new is None:
+            self._notices.show(Verdict.UNREADABLE, said.sender)
+        elif new and verdict is not Verdict.KEY_MISSING:
             self._notices.show(verdict, said.sender)
         if verdict is Verdict.UNKNOWN_PREKEY:
             await self.lost(arrival)
@@ -341,9 +347,10 @@ class Opener:
 
         def job(state: State) -> tuple[list[Unopened], list[Unopened]]:
             kept = vault.unopened(state, sender=sender, key=key)
-            old = [one for one in kept if now - one.came >= resend.KEPT]
+            too_old = now - resend.KEPT
+            old = [one for one in kept if one.came <= too_old]
             vault.drop_unopened(state, [one.id for one in old])
-            return old, [one for one in kept if one not in old]
+            return old, [one for one in kept if one.came > too_old]
 
         old, kept = await self._journal.do(job)
         for name, count in Counter(one.sender for one in old).items():

@@ -25,10 +25,10 @@ from securerelay.sealing.prekeys import Prekey
 
 MOST_NOTICES = 1000
 """Notices that are kept."""
-MOST_UNOPENED = 1000
-"""Messages that are kept unopened."""
-MOST_UNOPENED_BYTES = 32 << 20
-"""Bytes of their bodies."""
+MOST_UNOPENED = 10_000, 64 << 20
+"""Messages that are kept unopened, and bytes of their bodies."""
+MOST_UNOPENED_OF_ONE = 2000, 16 << 20
+"""How much of that may be in one peer's name, so that its junk leaves others their room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,20 +295,29 @@ class Vault:
 
     # -- what did not open
 
-    def keep_unopened(self, state: State, message: Unopened) -> bool:
+    def keep_unopened(self, state: State, message: Unopened) -> bool | None:
         """Keep a message for later, unless it is kept already or there are too many.
 
         Returns:
-            Whether it is kept now, and was not before.
+            Whether it is kept now, and was not before; None if it is not kept.
         """
-        count, size = state.db.execute(
-            "SELECT count(*), ifnull(sum(length(body)), 0) FROM unopened"
-        ).fetchone()
         body = message.body
-        if count >= MOST_UNOPENED or size + len(body or b"") > MOST_UNOPENED_BYTES:
+        place = (message.sender, message.stream, message.seq, message.key)
+        if state.db.execute(
+            "SELECT 1 FROM unopened WHERE sender = ? AND stream = ? AND seq = ? AND key = ?", place
+        ).fetchone():
             return False
-        inserted = state.db.execute(
-            "INSERT OR IGNORE INTO unopened "
+        limits = ((MOST_UNOPENED, None), (MOST_UNOPENED_OF_ONE, message.sender))
+        for (most, most_bytes), sender in limits:
+            count, size = state.db.execute(
+                "SELECT count(*), ifnull(sum(length(body)), 0) FROM unopened "
+                "WHERE sender = ifnull(?, sender)",
+                (sender,),
+            ).fetchone()
+            if count >= most or size + len(body or b"") > most_bytes:
+                return None
+        state.db.execute(
+            "INSERT INTO unopened "
             "(n, sender, recipient, stream, seq, time, key, why, came, body) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -316,7 +325,7 @@ class Vault:
                 *(message.time, message.key, message.why, message.came, body),
             ),
         )
-        return inserted.rowcount == 1
+        return True
 
     def unopened(
         self, state: State, *, sender: str | None = None, key: bytes | None = None

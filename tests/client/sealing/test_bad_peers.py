@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from securerelay.client.sealing import accounts
+from securerelay.client.sealing import accounts, vault
 from securerelay.client.sealing.opener import LOOK_AGAIN
 from securerelay.protocol.items import Field, u64
 from securerelay.protocol.sealed import DirectHeader
@@ -149,3 +149,27 @@ def test_who_writes_under_ever_other_sender_ids_is_asked_about_once_in_a_minute(
     assert asked == ["mallory"] * 2
     mallory.say("bob", "after")
     assert bob.texts == ["after"], "what opens needs no question"
+
+
+def test_junk_of_one_peer_is_told_and_keeps_no_message_of_anothers_out(town, monkeypatch) -> None:
+    village, bob, mallory = town
+    (alice,) = village.settle("alice")
+    alice.say("bob", "hello")
+    bob.forget()
+    monkeypatch.setattr(vault, "MOST_UNOPENED_OF_ONE", (2, 1 << 20))
+    mallory.say("bob", "junk")
+    junk = village.relay.carried[-1]
+    for n in range(4):
+        body = junk.body[:13] + bytes(8) + junk.body[21:]
+        village.relay.put(replace(junk, seq=50 + n, body=body))
+    alice.say("bob", "secret")
+    lost = [post for post in village.relay.carried if post.sender == b"alice"][-1]
+    village.relay.put(replace(lost, seq=90, body=lost.body[:13] + bytes(8) + lost.body[21:]))
+    village.run(5)
+    assert bob.texts == ["junk", "secret"]
+    cannot = "1 message from {} cannot be opened {}"
+    assert bob.notices == [
+        *[cannot.format("mallory", "yet")] * 2,
+        *[cannot.format("mallory", "any more")] * 2,
+        cannot.format("alice", "yet"),
+    ]

@@ -134,18 +134,29 @@ def test_what_did_not_open_is_kept_once_and_found_by_its_key(drawer: Drawer):
 
 
 def test_junk_fills_neither_the_table_nor_the_disk(drawer: Drawer, monkeypatch):
-    monkeypatch.setattr(vaults, "MOST_UNOPENED", 3)
-    monkeypatch.setattr(vaults, "MOST_UNOPENED_BYTES", 30)
-    kept = [
-        drawer.do(lambda state, n=n: drawer.vault.keep_unopened(state, message(n, body=bytes(20))))
-        for n in range(2)
-    ]
-    assert kept == [True, False], "too many bytes"
-    kept = [
-        drawer.do(lambda state, n=n: drawer.vault.keep_unopened(state, message(n, body=None)))
-        for n in range(2, 6)
-    ]
-    assert kept == [True, True, False, False], "too many messages"
+    monkeypatch.setattr(vaults, "MOST_UNOPENED", (3, 30))
+    fill(drawer)
+
+
+def test_junk_of_one_peer_leaves_others_their_room(drawer: Drawer, monkeypatch):
+    monkeypatch.setattr(vaults, "MOST_UNOPENED_OF_ONE", (3, 30))
+    fill(drawer)
+    of_bob = message(9, body=bytes(20), sender="bob")
+    assert drawer.do(lambda state: drawer.vault.keep_unopened(state, of_bob))
+
+
+def fill(drawer: Drawer) -> None:
+    """Keep more than there is room for: three messages, or 30 bytes."""
+
+    def keep(*numbers: int, body: bytes | None) -> list[bool | None]:
+        return [
+            drawer.do(lambda state, n=n: drawer.vault.keep_unopened(state, message(n, body=body)))
+            for n in numbers
+        ]
+
+    assert keep(0, 1, body=bytes(20)) == [True, None], "too many bytes"
+    assert keep(2, 3, 4, 5, body=None) == [True, True, None, None], "too many messages"
+    assert keep(3, body=None) == [False], "it is kept already"
 
 
 def test_the_newest_notices_are_kept(drawer: Drawer, monkeypatch):
