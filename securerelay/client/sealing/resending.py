@@ -12,11 +12,11 @@ from securerelay.client.entry import Entry
 from securerelay.client.journal import Journal
 from securerelay.client.rows import QUEUED, Outgoing
 from securerelay.client.sealing.accounts import stream_name
-from securerelay.client.sealing.letters import LETTER, unpack
+from securerelay.client.sealing.letters import PLAIN, unpack
 from securerelay.client.sealing.notices import ASKED_BY_OTHERS, Notices
 from securerelay.client.sealing.opener import Arrival
 from securerelay.client.sealing.own import OwnKeys
-from securerelay.client.sealing.vault import Vault
+from securerelay.client.sealing.vault import Unopened, Vault
 from securerelay.client.state import State
 from securerelay.sealing.envelope import Opened
 from securerelay.sealing.plaintext import Place
@@ -62,17 +62,18 @@ class Resending:
         said = arrival.delivery
         stream = stream_name(said.stream)
 
-        def job(state: State) -> bool:
-            kept = self._vault.unopened(state, sender=said.sender, key=arrival.key_id)
-            for one in kept:
+        def look(state: State) -> Unopened | None:
+            for one in self._vault.unopened(state, sender=said.sender, key=arrival.key_id):
                 if (one.stream, one.seq) == (stream, said.seq) and not one.asked:
-                    self._vault.note_asked(state, one, self._journal.now())
-                    return True
-            return False
+                    return one
+            return None
 
-        if await self._journal.do(job):
-            asking = Resend(said.stream, said.seq, self._own.number)
+        one = await self._journal.do(look, write=False)
+        if one is not None:
+            # In one turn, so that the request reaches the disk together with the note of it.
+            asking, now = Resend(said.stream, said.seq, self._own.number), self._journal.now()
             self._tell(said.sender, Resend.CONTENT_TYPE, asking.body())
+            await self._journal.do(lambda state: self._vault.note_asked(state, one, now))
 
     async def asked(self, opened: Opened, arrival: Arrival) -> None:
         """Send again what somebody asks for, if it was for that very one."""
@@ -95,7 +96,7 @@ class Resending:
         assert entry.letter is not None, "only letters are sent again"
         entry.letter.replaces = Place(wish.stream, wish.seq, message.place)
         entry.letter.index, entry.letter.bound = 0, b""
-        entry.seq, entry.receipt, entry.journaled = 0, False, False
+        entry.seq, entry.journaled = 0, False
         self._post(entry)
 
 
@@ -104,7 +105,7 @@ def _kept(state: State, stream: str, seq: int) -> tuple[Outgoing, int] | None:
     row = state.db.execute(
         "SELECT recipient, ttl, receipt, body, size, form, place, bound, replaces, queued "
         "FROM message WHERE id = (SELECT id FROM stream WHERE name = ?) << 40 | ? "
-        "AND form = ? AND state != ? AND body IS NOT NULL",
-        (stream, seq, LETTER, QUEUED),
+        "AND form != ? AND state != ? AND body IS NOT NULL",
+        (stream, seq, PLAIN, QUEUED),
     ).fetchone()
     return None if row is None else (Outgoing(seq, *row[:-1]), row[-1])

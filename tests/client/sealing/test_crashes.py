@@ -97,6 +97,32 @@ def test_wherever_a_sender_dies_nothing_is_lost_doubled_or_missed(village: Villa
     assert carol.notices == []
 
 
+def test_wherever_a_receiver_dies_what_it_asks_for_is_asked_for(village: Village):
+    """What is on disk after each transaction is what the next program finds."""
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "hello")
+    bob.stop()
+    alice.say("bob", "while you were away")
+    bob.on_disk(lambda state: state.db.execute("DELETE FROM prekey"))
+    bob.client = bob.new_client()
+    state, seen = bob.sealing.journal._state, set()
+    run = state.run
+
+    def watched(jobs, write=True):
+        results = run(jobs, write)
+        (asked,) = state.db.execute("SELECT count(*) FROM unopened WHERE asked != ''").fetchone()
+        (requests,) = state.db.execute("SELECT count(*) FROM message").fetchone()
+        seen.add((asked, requests))
+        return results
+
+    state.run = watched
+    bob.start()
+    village.run(10)
+    assert bob.texts == ["hello", "while you were away"]
+    assert (1, 1) in seen
+    assert (1, 0) not in seen
+
+
 def test_what_is_shown_and_not_dealt_with_is_not_missed_after_a_reconnection(village: Village):
     alice, bob = village.settle("alice", "bob")
     alice.say("bob", "one")
