@@ -68,6 +68,18 @@ def test_a_padded_share_of_another_length_is_bad() -> None:
             ffdhe.answer(wrong)
 
 
+def test_a_share_that_only_the_library_refuses_is_bad() -> None:
+    class Refusing:
+        def exchange(self, public: object) -> bytes:
+            raise ValueError("no")
+
+    offer = fixed(5)
+    offer._private = Refusing()  # type: ignore[assignment]
+    with pytest.raises(RemoteError) as caught:
+        offer.complete(share(4))
+    assert caught.value.code == "bad-share"
+
+
 def test_who_leaves_the_group_off_never_loads_it_and_who_uses_it_sees_no_warning() -> None:
     program = (
         "import sys\n"

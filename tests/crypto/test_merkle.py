@@ -110,7 +110,7 @@ def test_a_tree_with_another_past_is_never_consistent(first: int, data: st.DataO
         assert not verify_consistency(first, second, ROOTS[first], other.root(), proof)
 
 
-@pytest.mark.parametrize(("index", "size"), [(0, 0), (3, 3), (-1, 3), (0, COUNT + 1)])
+@pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 1), (3, 3), (-1, 3), (0, COUNT + 1)])
 def test_there_is_no_proof_of_what_is_not_there(index: int, size: int) -> None:
     with pytest.raises(IndexError):
         TREE.inclusion(index, size)
