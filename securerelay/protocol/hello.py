@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class RelayHello:
     resumed: bool
 
 
+@functools.lru_cache(maxsize=4)
 def knock_key(relay_id: bytes) -> bytes:
     """Return the key of knocks (48 bytes) at the relay with this id (32 bytes)."""
     return primitives.sha384(contexts.KNOCK, relay_id)

@@ -145,7 +145,8 @@ class Link:
 
     def lost(self) -> None:
         """Say that the transport is gone: without a CLOSE before, that is a truncation."""
-        self._finish(End("truncated", "", False, True))
+        if self._end is None:
+            self._finish(End("truncated", "", False, True))
 
     def send(self, data: bytes) -> None:
         """Send a stretch of the message stream; only while :attr:`may_send`.

@@ -39,6 +39,8 @@ def source_of(host: str | None) -> str:
     """
     if host is None:
         return UNIX
+    if host.count(".") == 3 and host.replace(".", "").isdecimal():
+        return host  # IPv4, which floods come in, as the operating system writes it
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

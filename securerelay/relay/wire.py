@@ -89,17 +89,15 @@ class RelayProtocol(Host):
         """Begin with a stranger, or close without a word."""
         context, transport = self.context, self.transport
         self.source = source_of(getattr(transport.getPeer(), "host", None))
-        self.connection = RelayConnection(context.handshake, self, context.router.seconds)
         self._counted = context.gate.arrived(self.source, self)
         if not self._counted:
             self._over = True
             transport.abortConnection()
             return
+        self.connection = RelayConnection(context.handshake, self, context.router.seconds)
         self._direct = isinstance(transport, tcp.Connection)
         if not self._direct:
             transport.registerProducer(self, True)
-        if ITCPTransport.providedBy(transport) and self.source != UNIX:
-            transport.setTcpNoDelay(True)
         seconds = context.config.limits.first_byte_seconds
         self._timer = context.reactor.callLater(seconds, self._too_slow)
 
@@ -114,7 +112,8 @@ class RelayProtocol(Host):
     def connectionLost(self, reason: Failure) -> None:
         """Nothing comes or goes any more."""
         self.transport = None
-        self.connection.lost()
+        if self.session is not None or not self._over:
+            self.connection.lost()
         self._stop_timer()
         if self._counted:
             self._counted = False
@@ -180,13 +179,18 @@ class RelayProtocol(Host):
 
     def find_ticket(self, ticket_id: bytes, verify: Callable[[bytes], None]) -> None:
         """See :class:`~securerelay.relay.host.Host`; nobody asks who did not knock."""
-        self.context.gate.knocked(self)
+        self._knocked()
         super().find_ticket(ticket_id, verify)
 
     def sign(self, context: bytes, digest: bytes) -> None:
         """See :class:`~securerelay.relay.host.Host`; nobody asks who did not knock."""
-        self.context.gate.knocked(self)
+        self._knocked()
         super().sign(context, digest)
+
+    def _knocked(self) -> None:
+        self.context.gate.knocked(self)
+        if ITCPTransport.providedBy(self.transport) and self.source != UNIX:
+            self.transport.setTcpNoDelay(True)
 
     def entered(self) -> None:
         """See :class:`~securerelay.relay.host.Host`."""

@@ -75,9 +75,13 @@ def test_five_hundred_idle_strangers_do_not_keep_a_peer_out(siege: Siege) -> Non
 
 def test_one_source_has_sixteen_places(siege: Siege) -> None:
     source = siege.source()
-    crowd = [siege.connect(source) for _ in range(20)]
+    crowd, dropped = [], 0
+    for _ in range(20):
+        try:
+            crowd.append(siege.connect(source))
+        except ConnectionResetError:  # dropped faster than this end knew that it was connected
+            dropped += 1
     siege.round_trip()
-    dropped = 0
     for wire in crowd:
         wire.setblocking(False)
         with contextlib.suppress(BlockingIOError):
