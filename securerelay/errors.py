@@ -74,6 +74,10 @@ class ProfileError(LocalError):
     """A profile that is missing, incomplete or in use."""
 
 
+class KeyReplaced(ProfileError):
+    """A profile that has got another key since a program opened it."""
+
+
 class UnknownContact(LocalError):
     """A peer of whom no keys are known here."""
 

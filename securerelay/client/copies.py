@@ -19,7 +19,7 @@ from securerelay import files
 from securerelay.client import state, statefile
 from securerelay.client.sealing.own import PUBLISHED
 from securerelay.errors import LocalError, ProfileError, RemoteError, StorageError
-from securerelay.identity import container, profile, profilefile, profiles
+from securerelay.identity import container, profile, profilefile, profiles, switching
 from securerelay.identity.profile import Profile
 from securerelay.protocol.items import Field, Form
 
@@ -37,8 +37,9 @@ _FILES = {
     0x03: profile.KEY,
     0x04: profile.SEALING,
     0x05: _SETTINGS,
+    0x06: switching.SUCCESSIONS,
 }
-_OPTIONAL = {0x04, 0x05}
+_OPTIONAL = {0x04, 0x05, 0x06}
 _FORM = Form(
     {
         0x01: Field(1, 1),

@@ -29,7 +29,7 @@ from zope.interface import implementer
 from securerelay.client.session import Session
 from securerelay.client.verdicts import FINAL, PASSING, explain, explain_failure
 from securerelay.client.wire import ClientWire
-from securerelay.errors import ConnectError, SecureRelayError
+from securerelay.errors import ConnectError, KeyReplaced, SecureRelayError
 from securerelay.protocol.connection import ClientConfig, ClientTicket, End, Welcome
 from securerelay.protocol.messages import MessageDecoder
 
@@ -220,7 +220,11 @@ class Link:
         # Only a session authenticated by certificate can renew it.
         ticket = None if self._now() >= self._identity.renew_at else self._identity.take_ticket()
         self._ticketed = ticket is not None
-        return self._identity.config(ticket)
+        try:
+            return self._identity.config(ticket)
+        except KeyReplaced as error:  # trying again changes nothing
+            self._give_up(error)
+            raise
 
     def decoder(self, wire: ClientWire) -> MessageDecoder:
         """See :class:`~securerelay.client.wire.Owner`."""

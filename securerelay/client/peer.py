@@ -16,10 +16,10 @@ from securerelay.client.client import Client
 from securerelay.client.journal import Journal
 from securerelay.client.lane import ThreadLane
 from securerelay.client.sealing.sealing import Sealing
-from securerelay.crypto import contexts, primitives
+from securerelay.crypto import primitives
 from securerelay.crypto.groups import DEFAULT_GROUPS
 from securerelay.errors import LocalError, RemoteError
-from securerelay.identity import certificates, keyfile, profiles
+from securerelay.identity import certificates, profiles, sealingkeys
 from securerelay.identity.invitation import format_address
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
@@ -55,6 +55,7 @@ class ProfileIdentity:
         self._suites = suites
         self._groups = groups
         self._now = now
+        self._once: bytes | None = None
 
     def _today(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(self._now(), datetime.timezone.utc)
@@ -100,14 +101,13 @@ class ProfileIdentity:
     def once(self, key: str) -> str:
         """Name the stream of the one message that a key of the application stands for.
 
-        The name follows from the peer's private key, so it is the same wherever the profile is, and
-        tells the relay nothing of the key.
+        It is the same wherever the profile is and whatever key it gets, and tells the relay nothing
+        of the key.
         """
-        secret = primitives.hkdf_extract(
-            bytes(primitives.HASH_SIZE), keyfile.to_der(self._profile.key())
-        )
-        secret = primitives.hkdf_expand(secret, contexts.PROFILE_ONCE, primitives.HASH_SIZE)
-        return lines.encode(primitives.hmac384(secret, key.encode())[:16])
+        if self._once is None:
+            kept = self._profile.sealing_keys().once
+            self._once = kept or sealingkeys.once_secret(self._profile.key())
+        return lines.encode(primitives.hmac384(self._once, key.encode())[:16])
 
     def keep_certificate(self, reply: dict[str, typing.Any]) -> None:
         """Check and keep what ``cert.renew`` answered.
@@ -160,6 +160,7 @@ def service(
     groups: tuple[str, ...] = DEFAULT_GROUPS,
     durable: bool = True,
     plain: Collection[str] = (),
+    read_receipts: bool = True,
     reactor: typing.Any = None,
 ) -> Client:
     """Make a client as a service: it connects when it is started, and again whenever it has to.
@@ -175,6 +176,8 @@ def service(
             profile and so outlive this program; False keeps nothing there, and so can neither seal
             nor open: what is sent has to be said to be plain.
         plain: peers that may write to us without sealing, such as services.
+        read_receipts: whether senders who ask for it (``receipt``) are told by us, and not by the
+            relay alone, that their messages were acknowledged.
         reactor: the reactor; Twisted's own unless told otherwise.
 
     Raises:
@@ -192,7 +195,7 @@ def service(
     if not durable:
         return Client(identity, profile.name, where, reactor, strict=True)
     journal = Journal(profile.path, ThreadLane(reactor), reactor)
-    sealing = Sealing(profile, journal, reactor, plain)
+    sealing = Sealing(profile, journal, reactor, plain, read_receipts=read_receipts)
     return Client(identity, profile.name, where, reactor, journal=journal, sealing=sealing)
 
 

@@ -39,7 +39,8 @@ CONNECTING = Words(
     "the relay that this profile belongs to",
     "does not accept this profile's certificate",
     {
-        "revoked": "the relay's administrator has revoked this certificate",
+        "revoked": "the relay's administrator has revoked this certificate, or another key of this "
+        "name has taken its place",
         "expired": "the certificate has expired; ask the relay's administrator for an invitation",
         "replaced": "newer sessions of the same name have taken the place of this one",
     },

@@ -6,12 +6,16 @@
     key.pem         the peer's RSA key, perhaps under a passphrase
     tickets         resumption tickets, sealed under a key that comes from the peer's
     sealing.keys    the message key and the key of the database's secrets, likewise
+    successions     what former keys said of the next ones, if there were any
+    next, switch    the next key, as long as it takes to get there: see :mod:`.switching`
     lock            held while one of them changes
 
 ``profile.json`` is what makes the folder a profile, and it changes as a whole: a profile waits for
 its certificate or has it, and never anything between.  The key and the invitation are on disk
 before the relay hears of them, so a reply that got lost is had again with the same two.
 """
+
+# More than 400 lines: everything that changes a profile is here, behind its one lock.
 
 from __future__ import annotations
 
@@ -25,8 +29,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from securerelay import files
 from securerelay.crypto import primitives
-from securerelay.errors import CertificateError, LocalError, ProfileError
-from securerelay.identity import certificates, keyfile, profilefile, sealingkeys, ticketfile
+from securerelay.errors import CertificateError, KeyReplaced, LocalError, ProfileError
+from securerelay.identity import (
+    certificates,
+    keyfile,
+    profilefile,
+    sealingkeys,
+    switching,
+    ticketfile,
+)
 from securerelay.identity.certificates import PeerCertificate
 from securerelay.identity.invitation import Invitation
 from securerelay.identity.profilefile import Facts
@@ -48,12 +59,15 @@ class Profile:
     Args:
         path: the folder.
         facts: what ``profile.json`` says.
+        key: if it has been had.
     """
 
-    def __init__(self, path: pathlib.Path, facts: Facts) -> None:
+    def __init__(
+        self, path: pathlib.Path, facts: Facts, key: rsa.RSAPrivateKey | None = None
+    ) -> None:
         self.path = path
         self._facts = facts
-        self._key: rsa.RSAPrivateKey | None = None
+        self._key = key
 
     def __repr__(self) -> str:
         return f"<Profile {self.name} in {self.path}>"
@@ -68,6 +82,9 @@ class Profile:
         Raises:
             ProfileError: if there is none, or it cannot be used.
         """
+        if (path / switching.SWITCH).exists():
+            with files.locked(path / LOCK):
+                switching.settle(path)
         return cls(path, profilefile.read(path / FILE))
 
     @classmethod
@@ -113,9 +130,7 @@ class Profile:
             else:
                 key = keyfile.load_key(path / KEY, passphrase)
             profilefile.write(path / FILE, facts)
-        profile = cls(path, facts)
-        profile._key = key
-        return profile
+        return cls(path, facts, key)
 
     # -- what it says
 
@@ -216,8 +231,11 @@ class Profile:
 
         Raises:
             WrongPassphrase: if the old one is wrong.
+            ProfileError: while another key waits, under the old one.
         """
         with files.locked(self.path / LOCK):
+            if switching.waiting(self.path) is not None:
+                raise ProfileError("a new key waits: finish `securerelay renew --new-key` first")
             key = keyfile.load_key(self.path / KEY, old)
             keyfile.save_key(self.path / KEY, key, new)
 
@@ -225,10 +243,11 @@ class Profile:
         """Return what proves who we are.
 
         Raises:
-            ProfileError: before enrolment.
+            ProfileError: before enrolment, or if the profile has got another key meanwhile.
             WrongPassphrase: if the key is under another passphrase.
         """
         key = self.key(passphrase)
+        self._require_same_key()
         return Credential(self.certificate, lambda c, digest: primitives.sign_pss(key, c, digest))
 
     def sealing_keys(self) -> SealingKeys:
@@ -304,9 +323,10 @@ class Profile:
 
         Raises:
             CertificateError: if it is not for our name and key, or breaks the profile.
-            ProfileError: before enrolment.
+            ProfileError: before enrolment, or if the profile has got another key meanwhile.
         """
         with self._changing():
+            self._require_same_key()
             self._check(certificate, self.ca_spki, now)
             self._write(certificate=certificate)
 
@@ -318,6 +338,10 @@ class Profile:
         """
         with self._changing():
             self._write(addresses=addresses)
+
+    def _require_same_key(self) -> None:
+        if self.peer.spki != primitives.spki(self.key().public_key()):
+            raise KeyReplaced(f"{self.path} has got another key: start this program again")
 
     def _check(self, certificate: bytes, ca_spki: bytes, now: datetime.datetime) -> None:
         if not primitives.equal(primitives.sha256(ca_spki), self.relay_id):

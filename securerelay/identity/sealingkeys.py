@@ -20,10 +20,13 @@ class SealingKeys:
     Args:
         seed: of the message key (Ed25519), 32 bytes; it lives and ends with the identity key.
         data_key: what secrets in the profile's database are wrapped under, 32 bytes.
+        once: what names the streams of messages that are sent once, 48 bytes, if that is not the
+            identity key but the first of those that it followed.
     """
 
     seed: bytes = field(repr=False)
     data_key: bytes = field(repr=False)
+    once: bytes = field(default=b"", repr=False)
 
     @classmethod
     def generate(cls) -> SealingKeys:
@@ -43,7 +46,7 @@ def seal(keys: SealingKeys, key: rsa.RSAPrivateKey) -> bytes:
         A random nonce (12 bytes) and the ciphertext.
     """
     nonce = primitives.random_bytes(primitives.NONCE_SIZE)
-    content = keys.seed + keys.data_key
+    content = keys.seed + keys.data_key + keys.once
     return nonce + primitives.seal(_cipher(key), nonce, content, contexts.PROFILE_SEALING)
 
 
@@ -57,7 +60,23 @@ def unseal(data: bytes, key: rsa.RSAPrivateKey) -> SealingKeys:
     content = primitives.unseal(_cipher(key), nonce, sealed, contexts.PROFILE_SEALING)
     if content is None:
         raise ValueError("the keys are sealed with another key")
-    return SealingKeys(content[: primitives.KEY_SIZE], content[primitives.KEY_SIZE :])
+    size = primitives.KEY_SIZE
+    return SealingKeys(content[:size], content[size : 2 * size], content[2 * size :])
+
+
+def once_secret(key: rsa.RSAPrivateKey) -> bytes:
+    """Return what names the streams of messages that are sent once.
+
+    It follows from the peer's private key, so it is the same wherever the profile is.
+
+    Args:
+        key: the first that the profile had.
+
+    Returns:
+        48 bytes.
+    """
+    secret = primitives.hkdf_extract(bytes(primitives.HASH_SIZE), keyfile.to_der(key))
+    return primitives.hkdf_expand(secret, contexts.PROFILE_ONCE, primitives.HASH_SIZE)
 
 
 def _cipher(key: rsa.RSAPrivateKey) -> primitives.Aead:

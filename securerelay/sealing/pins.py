@@ -17,6 +17,9 @@ from securerelay.sealing.verdicts import Rejected, Verdict, require
 OLD_KEYS_OPEN = 16 * 86_400_000
 """Milliseconds for which messages of a fingerprint that was followed by another still open."""
 
+MOST_FORMER = 16
+"""Former identities of a contact that are remembered."""
+
 
 class Level(enum.Enum):
     """How much is known about a contact."""
@@ -111,6 +114,9 @@ def meet(
         return replace(pin, blocked=offered), Verdict.KEY_CHANGED
     level = Level.SEEN if pin.level is Level.SEEN else Level.CHANGED
     former = (Former(pin.identity, now + OLD_KEYS_OPEN), *pin.former)
+    if len(former) > MOST_FORMER:
+        # The first one stays: what its owner sent is counted under it for ever.
+        former = (*former[: MOST_FORMER - 1], former[-1])
     return Pin(offered, level, bundle.number, former), Verdict.KEY_FOLLOWED
 
 

@@ -79,19 +79,22 @@ def build(key: rsa.RSAPrivateKey, old: Identity, new_fp: bytes, time: int) -> by
     return unsigned + encode_item(_SIGNATURE, signature)
 
 
-def read_all(data: bytes, relay_id: bytes, name: str) -> tuple[Succession, ...]:
+def read_all(
+    data: bytes, relay_id: bytes, name: str, most: int | None = MOST
+) -> tuple[Succession, ...]:
     """Read the successions of a bundle, one after the other; their signatures are not looked at.
 
     Args:
         data: the value of the bundle's item.
         relay_id: the bundle's.
         name: the bundle's.
+        most: how many there may be; None for any number.
 
     Raises:
         Rejected: ``bundle-bad`` if they are not well formed or too many.
     """
-    parts = _split(data)
-    require(len(parts) <= MOST, Verdict.BUNDLE_BAD, f"{len(parts)} successions")
+    parts = split(data)
+    require(most is None or len(parts) <= most, Verdict.BUNDLE_BAD, f"{len(parts)} successions")
     return tuple(_read(part, relay_id, name) for part in parts)
 
 
@@ -117,8 +120,8 @@ def follow(
     return current == end != start
 
 
-def _split(data: bytes) -> list[bytes]:
-    """Cut where the type of the first item comes again."""
+def split(data: bytes) -> list[bytes]:
+    """Cut successions that follow each other: where the type of the first item comes again."""
     starts = []
     position = 0
     while position < len(data):

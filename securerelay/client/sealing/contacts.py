@@ -4,6 +4,8 @@ What is decided about a contact is decided in a transaction on the profile's dat
 its programs, and whoever verifies a contact meanwhile, agree; it is on disk before it is used.
 """
 
+# More than 400 lines: what is asked, judged, kept and found again of contacts has one state.
+
 from __future__ import annotations
 
 import datetime
@@ -26,7 +28,7 @@ from securerelay.errors import Refused, RemoteError, SecureRelayError
 from securerelay.protocol import lines
 from securerelay.sealing import bundle, envelope, pins
 from securerelay.sealing.bundle import FRESH, Bundle
-from securerelay.sealing.fingerprint import Author
+from securerelay.sealing.fingerprint import Author, Identity
 from securerelay.sealing.pins import Pin
 from securerelay.sealing.plaintext import Content
 from securerelay.sealing.verdicts import Rejected, Verdict
@@ -237,6 +239,18 @@ class Contacts:
         if pin is not None:
             self._pins.move_to_end(name)
         return pin
+
+    def first(self, name: str, sender: Identity) -> bytes:
+        """Return the fingerprint under which all of a contact's messages are counted.
+
+        It is the first that we knew, so that streams go on when its key is followed by another.
+
+        Args:
+            name: the contact's.
+            sender: who it is, or was.
+        """
+        pin = self._pins.get(name)
+        return pin.former[-1].identity.fp if pin is not None and pin.former else sender.fp
 
     async def look_up(self, names: Iterable[str]) -> None:
         """Bring pins into memory, as far as there are some on disk."""

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from securerelay.client.journal import Journal
+from securerelay.client.sealing import lineage
 from securerelay.client.sealing.notices import HIDDEN_LOG, Notices
 from securerelay.client.sealing.own import Call
 from securerelay.client.state import State
@@ -173,7 +174,7 @@ class KeyLog:
                 raise Rejected(Verdict.SPLIT_LOG, f"no leaf {at} of {head.size}")
             leaves += page
             at += len(page)
-        own = {primitives.sha256(self._profile.peer.spki)}
+        own = lineage.keys(self._profile)
         reached, _ = logview.extend(known, leaves, head, self._profile.name, own)
         return reached
 

@@ -7,20 +7,22 @@ anybody hears of it, and the others look there for a prekey that they do not kno
 from __future__ import annotations
 
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from securerelay.client.journal import Journal
+from securerelay.client.sealing import lineage
 from securerelay.client.sealing.notices import COPIED, Notices
-from securerelay.client.sealing.vault import Vault, scrub
+from securerelay.client.sealing.vault import OwnPrekey, Vault, scrub
 from securerelay.client.state import State
-from securerelay.crypto import hpke, primitives
+from securerelay.crypto import hpke
 from securerelay.errors import Refused, SecureRelayError
+from securerelay.identity import switching
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
-from securerelay.sealing import bundle, prekeys
+from securerelay.sealing import bundle, prekeys, succession
 from securerelay.sealing.fingerprint import Author, Identity
 from securerelay.sealing.prekeys import Prekey
 
@@ -29,6 +31,8 @@ SOON = 600_000
 ENOUGH = 384
 """Prekeys above which none is made, until some are destroyed."""
 NUMBER, PUBLISHED, DRAINED = "own.number", "own.published", "drained"
+BEGINS = "own.begins."
+"""Before the number of a key, counted from 1: the bundle with which that key came."""
 TRIES = 4
 """Bundles offered in a row to a relay that always has a newer one."""
 
@@ -61,14 +65,14 @@ class OwnKeys:
         self._call = call
         self._notices = notices
         self._prekeys: dict[bytes, Prekey] = {}
+        self._numbers: dict[bytes, int] = {}
+        self._former = lineage.former(profile)
+        self._begins: list[int] = []
         self._waiting: list[Deferred[None]] = []
         self._error: SecureRelayError | None = None
         self._scrubbed = False
         self.number = 0
-        seed = profile.sealing_keys().seed
-        spki = primitives.spki(profile.key().public_key())
-        public = primitives.ed25519_public(seed)
-        self.author = Author(Identity(profile.relay_id, profile.name, spki, public), seed)
+        self.author = Author(lineage.identity(profile), profile.sealing_keys().seed)
 
     @property
     def identity(self) -> Identity:
@@ -95,11 +99,35 @@ class OwnKeys:
         found = self._prekeys.get(one)
         return found.key if found is not None else None
 
+    def meant(self, one: bytes) -> Identity:
+        """Return who is meant by what is sealed to a prekey: ourselves, perhaps as we were."""
+        number = self._numbers.get(one)
+        if number is not None:
+            for at, former in enumerate(self._former):
+                if at == len(self._begins) or number < self._begins[at]:
+                    return former.old
+        return self.identity
+
     async def look_up(self) -> None:
         """Learn of prekeys that other programs of the profile have made."""
         known = frozenset(self._prekeys)
-        found = await self._journal.do(lambda state: self._vault.prekeys(state, known), write=False)
-        self._prekeys.update((own.prekey.id, own.prekey) for own in found)
+
+        def job(state: State) -> tuple[list[OwnPrekey], list[int]]:
+            return self._vault.prekeys(state, known), self._begun(state)
+
+        found, self._begins = await self._journal.do(job, write=False)
+        self._remember((own.prekey, own.number) for own in found)
+
+    def _remember(self, found: Iterable[tuple[Prekey, int]]) -> None:
+        for prekey, number in found:
+            self._prekeys[prekey.id], self._numbers[prekey.id] = prekey, number
+
+    def _begun(self, state: State) -> list[int]:
+        """Return with which bundle each identity after the first began; the last may not have."""
+        begins = [
+            self._vault.fact(state, f"{BEGINS}{at}") for at in range(1, len(self._former) + 1)
+        ]
+        return begins if 0 not in begins else begins[: begins.index(0)]
 
     # -- publishing
 
@@ -121,7 +149,7 @@ class OwnKeys:
     async def _publish(self) -> None:
         await self.look_up()
         number, due = await self._journal.do(self._standing, write=False)
-        if number:
+        if number and len(self._begins) == len(self._former):
             self._have(number)  # an earlier program heard the relay say so
         # Also before a new one is made: only the relay knows what a copy of us has published.
         if await self._is_served(number) and not due:
@@ -138,6 +166,7 @@ class OwnKeys:
         vault = self._vault
         number, age = vault.fact(state, NUMBER), self._journal.now() - vault.fact(state, PUBLISHED)
         fresh = 0 <= age < SOON or vault.count_prekeys(state) > ENOUGH
+        fresh = fresh and len(self._begun(state)) == len(self._former)
         if number not in vault.prekey_numbers(state):
             # A restored backup: nobody shall answer to keys that we do not have.
             return 0, True
@@ -154,7 +183,8 @@ class OwnKeys:
         raw = (answer.get("bundles", {}).get(name) or {}).get("bundle")
         if not raw:
             return False
-        served = bundle.read(lines.decode(raw), name, self._profile.ca_spki).number
+        found = bundle.read(lines.decode(raw), name, self._profile.ca_spki)
+        served = found.number
         if served != number:
             own = await self._journal.do(self._vault.prekey_numbers, write=False)
             if served not in own:
@@ -164,6 +194,8 @@ class OwnKeys:
                         lambda state: self._vault.set_fact(state, NUMBER, served)
                     )
                 return False
+        if found.identity.fp != self.identity.fp:
+            return False  # we were somebody else when we published that
         self._have(served)
         return True
 
@@ -175,10 +207,16 @@ class OwnKeys:
             newest = max(vault.prekey_numbers(state), default=0)
             number = bundle.next_number(max(newest, vault.fact(state, NUMBER)), now)
             vault.add_prekey(state, prekey, number, now)
+            if len(self._begun(state)) < len(self._former):
+                # Whatever was sealed to a prekey from before this was sealed to who we were.
+                for at in range(1, len(self._former) + 1):
+                    begun = vault.fact(state, f"{BEGINS}{at}")
+                    vault.set_fact(state, f"{BEGINS}{at}", begun or number)
+            self._begins = self._begun(state)
             return number
 
         number = await self._journal.do(keep)
-        self._prekeys[prekey.id] = prekey
+        self._remember([(prekey, number)])
         self._profile.reload()
         raw = bundle.build(
             self._profile.key(),
@@ -187,6 +225,7 @@ class OwnKeys:
             number=number,
             issued=now,
             prekey=prekey.public,
+            successions=succession.split(switching.successions(self._profile.path)),
         )
         try:
             await self._call("key.publish", {"bundle": lines.encode(raw)})
@@ -239,6 +278,7 @@ class OwnKeys:
         gone = await self._journal.do(job)
         for one in gone:
             self._prekeys.pop(one, None)
+            self._numbers.pop(one, None)
         if gone or not self._scrubbed:
             # Also once in a run: the program before may have ended in between.
             self._scrubbed = await self._journal.outside(scrub)
