@@ -82,7 +82,8 @@ class State:
             write: whether any of them writes.
 
         Returns:
-            For each job what it returned, or the error: StorageError for all if the disk failed.
+            For each job what it returned, or the error: StorageError for all if the disk failed, or
+            one of them had a number too high to keep; then nothing of any is done.
         """
         if self._broken is not None:
             return [self._broken] * len(jobs)
@@ -97,6 +98,9 @@ class State:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             return [self._failed(error)] * len(jobs)
+        except OverflowError as error:
+            self._db.execute("ROLLBACK")
+            return [StorageError(f"{self.path} cannot keep it: {error}")] * len(jobs)
         return done
 
     def _failed(self, error: sqlite3.Error) -> StorageError:

@@ -139,6 +139,16 @@ def test_a_transaction_that_fails_changes_nothing_and_tells_all_who_wait(state: 
     assert isinstance(again, StorageError)
 
 
+def test_a_number_too_high_to_keep_fails_its_group_and_no_later_one(state: State):
+    """A relay says what numbers it likes; it ends no thread with that."""
+    good, bad = change(1), change(verdicts=[Verdict(EXPIRED, 1 << 70, 1 << 70, 0)])
+    for done in state.run([lambda state: state.apply(good), lambda state: state.apply(bad)]):
+        assert isinstance(done, StorageError)
+    assert state.find(STREAM, 1) is None
+    write(state, good)
+    assert state.find(STREAM, 1) is not None
+
+
 def test_a_full_disk_refuses_what_does_not_fit_and_serves_again_when_it_does(state: State):
     state._db.execute("PRAGMA max_page_count = 30")
     big = Change(STREAM, "owner", 0, [Outgoing(1, "alice", None, False, bytes(1 << 20))], last=1)
