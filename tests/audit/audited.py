@@ -77,7 +77,7 @@ class Audited:
     def __init__(
         self, config: Config | None = None, groups: tuple[str, ...] = ("x25519mlkem768",)
     ) -> None:
-        self.world = World(config)
+        self.world = World(config, sealed=True)
         self.arm(groups=groups)
         self.caller: Caller
         self.alter: Alter = bytes

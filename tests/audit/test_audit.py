@@ -250,7 +250,7 @@ def test_a_profile_shows_tickets_sealing_and_renewal() -> None:
 
 
 def test_a_relay_that_takes_what_is_not_sealed_is_told_of() -> None:
-    audited = Audited()
+    audited = Audited(Config(policy=Policy(require_sealed=False)))
     assert audited.finding("sealing", enrolled(audited)).grade == "B"
 
 
