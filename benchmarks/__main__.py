@@ -19,9 +19,10 @@ from benchmarks.delivery import DELIVERY, delivery
 from benchmarks.flood import flood
 from benchmarks.patterns import PATTERNS
 from benchmarks.profile import main as profile
+from benchmarks.stalls import stalls
 from benchmarks.timing import timing
 
-LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "timing": timing}
+LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "stalls": stalls, "timing": timing}
 """What takes minutes, and so has to be asked for."""
 
 

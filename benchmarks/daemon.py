@@ -78,7 +78,7 @@ class Daemon:
         self.port = free_port()
         self.key: rsa.RSAPrivateKey = generate_key(key_size)
         self.relay_id = b""
-        self._prelude = prelude
+        self.prelude = prelude
         self._limits = limits
         self._template = configuration
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,7 +93,7 @@ class Daemon:
         configuration.write_text(
             self._template.format(data=self.data, port=self.port, limits=self._limits)
         )
-        run = self._prelude + "\nfrom twisted.scripts.twistd import run; run()"
+        run = self.prelude + "\nfrom twisted.scripts.twistd import run; run()"
         options = ["-n", "--pidfile=", "securerelay", "--config", str(configuration)]
         self._process = subprocess.Popen(
             [sys.executable, "-c", run, *options],
