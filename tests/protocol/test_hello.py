@@ -151,6 +151,15 @@ def test_knocks_are_forgotten_with_time_and_never_pile_up() -> None:
     assert len(memory) == 1
 
 
+def test_with_time_only_the_old_knocks_are_forgotten() -> None:
+    memory = KnockMemory(lifetime=600.0)
+    assert memory.first(b"old", 0.0)
+    assert memory.first(b"young", 500.0)
+    assert memory.first(b"new", 600.0)
+    assert len(memory) == 2
+    assert not memory.first(b"young", 600.0)
+
+
 def test_a_wrong_knock_is_not_remembered() -> None:
     memory = KnockMemory()
     with pytest.raises(RemoteError):

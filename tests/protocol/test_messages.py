@@ -66,6 +66,29 @@ FROM_RELAY = [
 BOTH = [(relay_decoder, FROM_CLIENT), (client_decoder, FROM_RELAY)]
 
 
+def test_what_each_message_looks_like() -> None:
+    place = messages.msg_place(b"bob", b"@all", ID)
+    header = b"MSG 4 bob @all %b 5 1700 3\n" % ID
+    assert messages.msg_header(4, b"bob", b"@all", ID, 5, 1700, 3) == header
+    assert messages.msg_placed(4, place, 5, 1700, 3) == header
+    assert messages.msg_again(4, messages.msg_tail(place, 5, 1700, 3)) == header
+    assert messages.stream(ID, 5) == b"STREAM %b 5\n" % ID
+    assert messages.send(1, b"bob", None, False, b"hi") == b"SEND 1 bob - - 2\nhi"
+    assert messages.send(2, b"@all", 0, True, b"") == b"SEND 2 @all 0 r 0\n"
+    assert messages.listen(6) == b"LISTEN 6\n"
+    assert messages.listening(3, 9) == b"LISTEN 3 9\n"
+    assert messages.ack(7) == b"ACK 7\n"
+    assert messages.ok(7) == b"OK 7\n"
+    assert messages.no(8, b"mailbox-full") == b"NO 8 mailbox-full\n"
+    assert messages.got(5, b"bob", 1700) == b"GOT 5 bob 1700\n"
+    assert messages.stopped(b"replaced") == b"STOPPED replaced\n"
+    assert messages.ping(b"x") == b"PING x\n"
+    assert messages.pong(b"x") == b"PONG x\n"
+    assert messages.call(b"t", b"peer.list", b"{}") == b"CALL t peer.list 2\n{}"
+    assert messages.reply(b"t", b"ok", b"[]") == b"REPLY t ok 2\n[]"
+    assert messages.event(b"presence", b"{}") == b"EVENT presence 2\n{}"
+
+
 @pytest.mark.parametrize(("make", "said"), BOTH)
 def test_every_message_is_read_as_written(
     make: Decoder, said: list[tuple[bytes, tuple[Any, ...]]]
