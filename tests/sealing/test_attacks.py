@@ -110,6 +110,18 @@ def test_a_swapped_recipient_cannot_open_the_message() -> None:
         opened(renamed, delivery(to="carol"), carol())
 
 
+@pytest.mark.parametrize("to", ["carol", "@team"])
+def test_a_message_whose_recipient_the_relay_states_otherwise_is_not_shown(to: str) -> None:
+    with shown("altered or misdirected message in alice's name", Then.HIDDEN, peer="alice"):
+        opened(sealed(), delivery(to=to))
+
+
+def test_a_message_that_its_sender_meant_for_another_is_not_shown() -> None:
+    """Sealed for bob's key, and signed as one for carol; the relay states carol."""
+    with shown("altered or misdirected message in alice's name", Then.HIDDEN, peer="alice"):
+        opened(sealed(message(to="carol")), delivery(to="carol"))
+
+
 def test_a_forwarded_message_is_not_taken_for_one_to_whom_it_was_forwarded() -> None:
     """Bob opens what alice wrote to him and seals the same signed words for carol."""
     body = sealed(message(to="carol"))

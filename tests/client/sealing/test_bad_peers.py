@@ -5,6 +5,7 @@ It signs what it likes under its own name; nobody else may lose anything by that
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -78,6 +79,30 @@ def test_a_request_for_a_number_that_cannot_be_does_not_end_the_receiver(town) -
     mallory.say("bob", "after")
     assert bob.texts == ["after"]
     assert bob.notices == [ALTERED]
+
+
+def test_nobody_can_stand_for_a_message_of_somebody_elses(town) -> None:
+    village, bob, mallory = town
+    (alice,) = village.settle("alice")
+    alice.say("bob", "hello")
+    bob.forget()
+    late: list[Post] = []
+    village.relay.carry = lambda post: late.append(post) or []
+    alice.say("bob", "secret")
+    village.relay.carry = lambda post: [post]
+    (post,) = late
+    lost = replace(post, seq=90, body=post.body[:13] + bytes(8) + post.body[21:])
+    village.relay.put(lost)
+    village.run(2)
+    stream = base64.urlsafe_b64decode(post.stream + b"==")
+    for seq in (post.seq, lost.seq):
+        say(mallory, replaces=Place(stream, seq, 1))
+    waiting = bob.on_disk(bob.sealing.vault.unopened)
+    assert [(one.sender, one.seq) for one in waiting] == [("alice", 90)]
+    village.relay.put(post)
+    village.run(2)
+    assert bob.texts == ["changed", "changed", "secret"]
+    assert bob.notices == ["1 message from alice cannot be opened yet"]
 
 
 def test_nonsense_that_no_person_sees_is_dealt_with_and_takes_no_room(town) -> None:

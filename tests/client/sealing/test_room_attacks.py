@@ -277,6 +277,16 @@ class TestAMemberWithOtherKeys:
         pin = carol.contacts.pin("bob")
         assert pin is None
 
+    def test_a_listed_member_is_not_pinned_with_another_key_though_no_log_speaks_against_it(
+        self, town: Town, team: Team
+    ):
+        _, _, carol, _ = team
+        carol.contacts.log = None
+        self.second_bob(town)
+        carol.say("@team", "hello")
+        assert "bob" not in [to for to, _ in carol.told]
+        assert carol.contacts.pin("bob") is None
+
     def test_a_list_with_another_key_than_the_one_known_gives_it_no_key(
         self, town: Town, team: Team
     ):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
-from securerelay.errors import Refused
+from securerelay.errors import ConnectError, Refused
 from securerelay.protocol.sealed import RoomHeader, read_header
 from securerelay.sealing import roomkey
 from securerelay.sealing.resend import KeyRequest
@@ -358,6 +358,18 @@ class TestMissingKeys:
             bob.tell("alice", KeyRequest.CONTENT_TYPE, KeyRequest(key.room_id, key.id).body())
         town.run(1)
         assert keys_sent(alice) == ["bob"] * 3
+
+    def test_a_request_that_cannot_be_answered_now_stops_nothing(
+        self, town: Town, team: tuple[Member, ...]
+    ):
+        alice, bob, _ = team
+        alice.say("@team", "hello")
+        key = alice.rooms._rooms["@team"].key
+        alice.lists.doubt()
+        alice.lists._call = lambda *_: fail(ConnectError("the connection was lost"))
+        bob.tell("alice", KeyRequest.CONTENT_TYPE, KeyRequest(key.room_id, key.id).body())
+        bob.say("alice", "after")
+        assert alice.texts == ["bob: after"]
 
     def test_a_key_of_somebody_elses_is_not_given_on(self, town: Town, team: tuple[Member, ...]):
         alice, bob, carol = team
