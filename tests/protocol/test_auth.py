@@ -83,6 +83,7 @@ def test_items_that_do_not_fit_are_our_own_bug() -> None:
         (line_of(join((7, bytes(3067)))), "auth-failed"),
         (line_of(join((7, b""), (9, b""))[:-1] + b"\1"), "auth-failed"),
         (line_of((b"\x07\xff\xff\xff\xff").ljust(3072, b"\0")), "auth-failed"),
+        (line_of((b"\x07\1\0\0\0\x09").ljust(3072, b"\0")), "auth-failed"),
         (line_of((b"\x07\0\0\x0c\x00").ljust(3072, b"\0")), "auth-failed"),
     ],
 )

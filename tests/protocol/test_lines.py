@@ -125,6 +125,7 @@ def test_base64url_that_is_not_canonical_is_bad(text: str) -> None:
 
 def test_base64url_uses_the_url_alphabet() -> None:
     assert lines.encode(b"\xfb\xff\xfe") == "-__-"
+    assert lines.encode(b"\0\0\x17") == "AAAX"
 
 
 @pytest.mark.parametrize("text", ["0", "1", "10", "9" * 19])

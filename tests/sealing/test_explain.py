@@ -34,6 +34,15 @@ def test_whose_it_is_and_which_keys_open_it_are_named() -> None:
     assert (group["suite"], group["list version"]) == ("2", "1")
 
 
+def test_every_part_has_its_name_and_a_note() -> None:
+    begins, ends = ["magic", "suite", "sender id"], ["ciphertext", "tag"]
+    direct = ["prekey id", "ML-KEM ciphertext", "X25519 share"]
+    group = ["key id", "list version", "salt"]
+    for body, own in ((sealed(), direct), (SEALED_ROOM, group)):
+        assert [part.name for part in explain(body)] == begins + own + ends
+        assert all(part.note for part in explain(body))
+
+
 def test_what_is_not_sealed_has_no_structure() -> None:
     with pytest.raises(RemoteError, match="unsealed"):
         explain(b"hello")

@@ -81,6 +81,8 @@ def test_a_gap_without_end_costs_little_and_is_counted_right() -> None:
     assert len(ledger.missing) == 4096
     assert ledger.missing[-1] == 2**63 - 1
     assert ledger.arrive(5)[1] == Arrival(late=True)
+    assert ledger.missing[0] == 2**63 - 4096
+    assert ledger.arrive(2**63 - 4097)[1] == Arrival(late=True)  # the newest of those forgotten
     ledger, _ = ledger.arrive(2**63 - 1)
     with refused(Verdict.ALTERED):
         ledger.arrive(2**63 - 1)

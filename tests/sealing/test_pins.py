@@ -72,6 +72,7 @@ def test_a_user_may_accept_the_new_key_but_it_is_not_verified_by_that() -> None:
     blocked, _ = meet(pinned(), served(bob2()))
     pin = pins.accept_new_key(blocked)
     assert (pin.fp, pin.level, pin.blocked) == (bob2().fp, Level.SEEN, None)
+    assert pin.number == 0
     assert pins.sender(pin, bob().identity.sender_id, MS) is None
     with pytest.raises(ValueError, match="no new key"):
         pins.accept_new_key(pin)

@@ -43,6 +43,9 @@ def test_a_keys_id_is_derived_from_it() -> None:
 def test_a_key_travels_with_room_version_and_list() -> None:
     assert KEY.body() == encode_items([(1, ROOM_ID), (2, u64(1)), (3, LIST.hash), (4, b"k" * 32)])
     assert take(KEY.body()) == KEY
+    assert roomkey.meant(KEY.body()) == (ROOM_ID, 1, LIST.hash)
+    with refused(Verdict.ALTERED):
+        roomkey.meant(KEY.body()[:-1])
 
 
 def test_a_key_for_a_list_not_held_waits_for_it() -> None:
@@ -75,6 +78,7 @@ def test_what_is_no_key_is_refused(body: bytes) -> None:
 
 def test_a_sender_makes_a_new_key_after_a_day_a_thousand_messages_or_a_new_list() -> None:
     assert KEY.serves(LIST, MS, 999, MS + DAY - 1)
+    assert KEY.serves(LIST, MS, 0, MS)
     assert not KEY.serves(LIST, MS, 0, MS + DAY)
     assert not KEY.serves(LIST, MS, 1000, MS)
     assert not KEY.serves(room(alice(), bob(), version=2), MS, 0, MS)
