@@ -17,12 +17,20 @@ import twisted
 from benchmarks.compare.__main__ import main as compare
 from benchmarks.delivery import DELIVERY, delivery
 from benchmarks.flood import flood
+from benchmarks.growth import growth
 from benchmarks.patterns import PATTERNS
 from benchmarks.profile import main as profile
 from benchmarks.stalls import stalls
 from benchmarks.timing import timing
 
-LONG = {**DELIVERY, "delivery": delivery, "flood": flood, "stalls": stalls, "timing": timing}
+LONG = {
+    **DELIVERY,
+    "delivery": delivery,
+    "flood": flood,
+    "growth": growth,
+    "stalls": stalls,
+    "timing": timing,
+}
 """What takes minutes, and so has to be asked for."""
 
 
