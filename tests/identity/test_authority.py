@@ -104,6 +104,8 @@ class TestTls:
         extensions = x509.load_der_x509_certificate(issued.der).extensions
         purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH]
+        basic = extensions.get_extension_for_class(x509.BasicConstraints)
+        assert (basic.critical, basic.value.ca) == (True, False)
         for role in ("relay", "peer"):
             with pytest.raises(CertificateError):
                 certificates.check(authority().public_key, issued.der, role)

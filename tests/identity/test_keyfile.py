@@ -101,6 +101,10 @@ def test_a_hostile_file_cannot_ask_for_more_memory_or_time_than_allowed(
         container.wrap(b"secret", b"pass", Cost(memory, passes, lanes))
 
 
+def test_a_file_may_ask_for_as_much_as_is_allowed():
+    assert all(cost.bearable() for cost in (Cost(256 * 1024, 8, 4), Cost(32, 1, 4), Cost(8, 1, 1)))
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

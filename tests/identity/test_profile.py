@@ -94,6 +94,16 @@ class TestJoining:
         public = primitives.load_rsa_spki(first.spki)
         assert primitives.verify_pss(public, contexts.ENROL_POSSESSION, bytes(48), signature)
 
+    def test_the_enrolment_has_what_the_invitation_says_and_the_key_in_the_file(self, tmp_path):
+        invitation = invite()
+        join(tmp_path / "p", invitation, passphrase=b"right")
+        made = Profile.open(tmp_path / "p")
+        with pytest.raises(WrongPassphrase):
+            made.enrolment()
+        enrolment = made.enrolment(b"right")
+        assert (enrolment.token, enrolment.name) == (invitation.token, "alice")
+        assert enrolment.spki == spki()
+
     def test_a_newer_invitation_for_the_same_name_keeps_the_key(self, tmp_path):
         join(tmp_path / "p")
         newer = invite(host="other.example")
