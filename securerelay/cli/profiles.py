@@ -47,6 +47,13 @@ class Access:
         self._groups = groups
         self._plain = plain
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Key exchanges to permit, best first."""
+        from securerelay.crypto.groups import DEFAULT_GROUPS
+
+        return self._groups or DEFAULT_GROUPS
+
     @functools.cached_property
     def folder(self) -> Path:
         """The profile's folder.
@@ -119,12 +126,11 @@ class Access:
         from securerelay.cli.messages import tell_notices
         from securerelay.cli.run import run
         from securerelay.client import connect, service
-        from securerelay.crypto.groups import DEFAULT_GROUPS
 
         async def working(reactor: Any) -> T:
             options: dict[str, Any] = {
                 "passphrase": passphrase,
-                "groups": self._groups or DEFAULT_GROUPS,
+                "groups": self.groups,
                 "reactor": reactor,
                 "durable": durable,
             }

@@ -20,6 +20,7 @@ from securerelay.client.entry import Sent
 from securerelay.client.inbox import Message
 from securerelay.client.peer import connect, service
 from securerelay.client.receiving import Messages
+from securerelay.client.rotation import Rotated, rotate
 
 __all__ = [
     "Client",
@@ -27,8 +28,10 @@ __all__ = [
     "Events",
     "Message",
     "Messages",
+    "Rotated",
     "Sent",
     "connect",
     "enrol",
+    "rotate",
     "service",
 ]
