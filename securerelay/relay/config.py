@@ -213,6 +213,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Where numbers for Prometheus are served; nowhere by default."""
+
+    listen: tuple[str, ...] = field(default=(), metadata={"check": Endpoints()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything a relay can be told.
 
@@ -242,6 +249,7 @@ class Config:
     policy: Policy = field(default_factory=Policy)
     rooms: RoomRules = field(default_factory=RoomRules)
     log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def limits_of(self, name: str) -> PeerLimits:
         """Return what one peer may use."""

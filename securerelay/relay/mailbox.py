@@ -372,7 +372,10 @@ class Mailbox:
         failpoints.reach("after-delivery-before-ack")
         self._acked = upto
         stored = self.count > 0
-        acked, waiting = self._window.forget(upto, self.peer), self._waiting
+        window = self._window
+        free = window.slots
+        acked, waiting = window.forget(upto, self.peer), self._waiting
+        self.peer.router.delivered += window.slots - free
         while waiting and waiting[0][0] <= upto:
             # It was taken back from a window, when its recipient had it already.
             acked.append(waiting.popleft()[1])

@@ -8,6 +8,7 @@ whoever uses a stolen key does not go unnoticed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -69,6 +70,8 @@ class Router:
         self._expiring: IDelayedCall | None = None
         self._gone: list[Deferred[None]] = []
         self.draining = False
+        self.accepted = self.delivered = 0
+        self.refused: Counter[str] = Counter()
         self.on_end: Callable[[], object] = lambda: None
         """Called once a name has ended."""
         self._configure(config)

@@ -24,7 +24,7 @@ from securerelay.identity.relayfolder import RelayFolder
 from securerelay.protocol.connection import RelayConfig
 from securerelay.protocol.hello import KnockMemory
 from securerelay.relay import admin
-from securerelay.relay.config import Config
+from securerelay.relay.config import Config, Tls
 from securerelay.relay.context import RelayContext
 from securerelay.relay.inviting import Address
 from securerelay.relay.limits import Gate
@@ -37,7 +37,7 @@ from securerelay.relay.wire import RelayFactory
 from securerelay.store.interface import Store
 from securerelay.store.rows import CertificateRow
 
-NEEDS_RESTART = ("listen", "data", "name", "passphrase", "tls")
+NEEDS_RESTART = ("listen", "data", "name", "passphrase", "tls", "metrics")
 """What a running relay cannot change."""
 
 DAY = 86_400.0
@@ -93,6 +93,7 @@ class RelayService:
         self.on_config: Callable[[Config], None] = lambda config: None
         self.on_failure: Callable[[LocalError], None] = lambda error: None
         self._admin: IListeningPort | None = None
+        self._pages: Listeners | None = None
         self._loops: list[LoopingCall] = []
         self._certify_at = 0.0
         self._started = 0
@@ -143,6 +144,7 @@ class RelayService:
             admin.socket_path(self.config.data),
             admin.AdminFactory(AdminVerbs(self, self._wall).table(), self.log),
         )
+        await self._open_pages()
         self._every(DAY, self._renew)
         self._every(MINUTE, self._tidy)
         self._every(SUMMARY_SECONDS, self._summarise)
@@ -163,6 +165,9 @@ class RelayService:
             await maybeDeferred(self._admin.stopListening)
             self._admin = None
         await self.listeners.close()
+        if self._pages is not None:
+            await self._pages.close()
+            self._pages = None
         if self.context is not None:
             await self._drain(self.context)
             self.context.tickets.flush()
@@ -233,6 +238,23 @@ class RelayService:
             "penalties": len(self.gate.penalties()),
             "alarms": sum(row.disputed is not None for row in invitations),
         }
+
+    async def _open_pages(self) -> None:
+        """Serve numbers, if the configuration says where."""
+        if not self.config.metrics.listen:
+            return
+        from securerelay.relay import metrics  # which brings a web server with it
+
+        numbers = metrics.Numbers(self)
+        await numbers.count()
+        config = self.config.replace(
+            listen=metrics.endpoints(self.config.metrics.listen), tls=Tls()
+        )
+        pages = metrics.Pages(self._reactor, numbers)
+        self._pages = Listeners(self._reactor, config, self._certificate)
+        await self._pages.open(pages)
+        self._every(MINUTE, numbers.count)
+        self.log.info("metrics.ready", listen="; ".join(self._pages.told()))
 
     # --- what the parts are given ---
 

@@ -221,6 +221,7 @@ class Stream:
             if self.flight:
                 self.flight += [Passed(self, number) for number in range(seq, seq + taken)]
             elif taken:
+                router.accepted += taken
                 self.ok = self.entered
                 session = self.session
                 if session is not None and not session.marked:
@@ -310,6 +311,7 @@ class Stream:
         refusal, the message would be taken when it is sent again, and overtaken by then.
         """
         self.entered = seq
+        self.peer.router.refused[code.decode("ascii")] += 1
         refusal = Refusal(self, seq, code, self.peer.router.now())
         self.flight.append(refusal)
         self._refusing = True
@@ -384,11 +386,13 @@ class Stream:
     def advance(self) -> None:
         """Tell how far everything needs nothing more."""
         flight = self.flight
-        ok = self.ok
+        ok, accepted = self.ok, 0
         while flight and flight[0].settled:
             first = flight.popleft()
             if first.refused is None:
                 ok = first.seq
+                accepted += 1
+        self.peer.router.accepted += accepted
         session = self.session
         if session is None:
             self.ok = ok

@@ -41,6 +41,7 @@ from securerelay.store.rows import (
     StoredMessage,
     StreamRow,
     TicketRow,
+    Usage,
     Verdict,
 )
 
@@ -292,6 +293,9 @@ class Mailboxes(Protocol):
 
     def mailbox_state(self, peer: str) -> Deferred[MailboxState]:
         """Measure a mailbox; ask once before the first append to it and keep count from then on."""
+
+    def mail_total(self) -> Deferred[Usage]:
+        """Count what all mailboxes hold; it looks at every one of them."""
 
     def expire(self, now: int, limit: int = 1000) -> Deferred[list[Expired]]:
         """Remove messages whose expiry is not after ``now``, soonest first, at most ``limit``."""

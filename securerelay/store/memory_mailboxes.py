@@ -153,6 +153,11 @@ class MemoryMailboxes:
         return MailboxState(total, min(mailbox, default=0), max(mailbox, default=0), senders)
 
     @answered
+    def mail_total(self) -> Usage:
+        used = [one for mail in self._mail.values() for one in _usage(mail.values()).values()]
+        return Usage(sum(one.count for one in used), sum(one.size for one in used))
+
+    @answered
     def expire(self, now: int, limit: int = 1000) -> list[Expired]:
         due = sorted(
             (message.expiry, peer, n)

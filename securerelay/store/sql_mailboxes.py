@@ -188,6 +188,10 @@ def mailbox_state(db: sqlite3.Connection, peer: str) -> MailboxState:
     )
 
 
+def mail_total(db: sqlite3.Connection) -> Usage:
+    return Usage(*db.execute("SELECT count(*), coalesce(sum(size), 0) FROM mail").fetchone())
+
+
 def expire(db: sqlite3.Connection, now: int, limit: int) -> list[Expired]:
     rows = db.execute(
         "SELECT peer, n, message, shared, sender, size FROM mail WHERE expiry <= ? "

@@ -48,6 +48,7 @@ from securerelay.store.rows import (
     StoredMessage,
     StreamRow,
     TicketRow,
+    Usage,
     Verdict,
 )
 
@@ -228,6 +229,9 @@ class SqliteStore:
 
     def mailbox_state(self, peer: str) -> Deferred[MailboxState]:
         return self._read(lambda db: sql_mailboxes.mailbox_state(db, peer))
+
+    def mail_total(self) -> Deferred[Usage]:
+        return self._read(sql_mailboxes.mail_total)
 
     def expire(self, now: int, limit: int = 1000) -> Deferred[list[Expired]]:
         return self._write(lambda db: sql_mailboxes.expire(db, now, limit), frees=True)

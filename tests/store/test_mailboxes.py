@@ -42,6 +42,15 @@ def test_an_empty_mailbox_gives_nothing(store: Store):
     assert result(store.mailbox_state("bob")) == MailboxState(Usage(), 0, 0, {})
 
 
+def test_what_all_mailboxes_hold_is_counted(store: Store):
+    assert result(store.mail_total()) == Usage()
+    result(store.append([message(1, ("bob", EPOCH + 1), ("dave", EPOCH + 2), body=b"12345")]))
+    result(store.append([message(2, ("bob", EPOCH + 3), body=b"123")]))
+    assert result(store.mail_total()) == Usage(3, 13)
+    result(store.ack("bob", EPOCH + 3, NOW))
+    assert result(store.mail_total()) == Usage(1, 5)
+
+
 def test_a_message_comes_out_as_it_went_in(store: Store):
     body = bytes(range(256))
     sent = message(1, ("bob", EPOCH + 1), body=body, receipt=True, time=NOW + 1, expiry=NOW + 2)
