@@ -188,7 +188,9 @@ def test_nothing_follows_a_close_of_ours() -> None:
 def test_an_alert_ends_the_connection_at_both_ends(code: str) -> None:
     ends = established()
     ends.relay.connection.alert(code, "a detail for our log")
+    assert len(ends.relay.out[-1]) == 274  # the least that a record has
     ends.pump()
+    assert [end.detail for end in ends.relay.ends] == ["a detail for our log"]
     assert how(ends.relay) == [(code, False, False)]
     assert how(ends.client) == [(code, False, True)]
 
@@ -308,6 +310,24 @@ def test_nobody_updates_before_the_handshake_is_over() -> None:
 
 
 @pytest.mark.parametrize(
+    "early",
+    [
+        lambda ends: setattr(ends, "now", ends.now + relay_end.ASKS_AFTER - 1),
+        lambda ends: setattr(ends.relay.connection, "carried", relay_end.ASKS_BYTES - 1),
+        lambda ends: setattr(ends.relay.connection._sealer, "sequence", MAX_RECORDS // 2 - 1),
+        lambda ends: setattr(ends.relay.connection._opener, "sequence", MAX_RECORDS // 2 - 1),
+    ],
+    ids=["time", "bytes", "records sent", "records received"],
+)
+def test_the_relay_asks_for_no_rekey_too_early(early: Callable[[Ends], None]) -> None:
+    ends = established()
+    early(ends)
+    ends.relay.connection._ratcheted_at = ends.now
+    ends.relay.connection.tick()
+    assert ends.to_client() == b""
+
+
+@pytest.mark.parametrize(
     "due",
     [
         lambda ends: setattr(ends, "now", ends.now + relay_end.ASKS_AFTER),
@@ -375,8 +395,9 @@ def test_bytes_of_both_directions_count() -> None:
     ends = established()
     for side in (ends.relay.connection, ends.client.connection):
         assert side.carried == 0
-    ends.exchange()
-    assert ends.relay.connection.carried == ends.client.connection.carried == 2 * 274
+    for _ in range(2):
+        ends.exchange()
+    assert ends.relay.connection.carried == ends.client.connection.carried == 4 * 274
 
 
 # --- between C2 and WELCOME ---

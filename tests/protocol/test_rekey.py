@@ -324,7 +324,8 @@ def test_a_close_of_the_relays_between_its_answer_and_done_is_a_cut() -> None:
     ends = begun()
     ends.to_client()
     ends.relay.connection.close("shutdown")
-    assert [(end.code, end.orderly) for end in ends.relay.ends] == [("shutdown", False)]
+    (end,) = ends.relay.ends
+    assert (end.code, end.orderly, end.by_peer) == ("shutdown", False, False)
     assert ends.to_client() == b""
 
 
