@@ -91,6 +91,7 @@ class KeyLog:
         self._relay_key = relay_key
         self._lock = DeferredLock()
         self._told: OrderedDict[Sight, None] = OrderedDict()
+        self._comparing: dict[str, Sight | None] = {}
         self._head: Head | None = None
         self.seen: Sight | None = None
         """The largest head seen; None if this program has not looked yet."""
@@ -251,10 +252,19 @@ class KeyLog:
         """Hold what a contact told in a message against what we see; it takes a moment."""
         if told in self._told or told == self.seen:
             return
-        self._told[told] = None
+        if name in self._comparing:
+            self._comparing[name] = told  # one at a time of each, and then the newest
+            return
+        self._told[told], self._comparing[name] = None, None
         if len(self._told) > MOST:
             self._told.popitem(last=False)
-        Deferred.fromCoroutine(self._compare(name, told)).addErrback(self._failed, told)
+        comparing = Deferred.fromCoroutine(self._compare(name, told))
+        comparing.addErrback(self._failed, told).addBoth(self._compared, name)
+
+    def _compared(self, _: object, name: str) -> None:
+        newest = self._comparing.pop(name)
+        if newest is not None:
+            self.heard(name, newest)
 
     async def _compare(self, name: str, told: Sight) -> None:
         if self.seen is None or told[0] > self.seen[0]:

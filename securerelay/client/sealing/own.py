@@ -184,6 +184,8 @@ class OwnKeys:
         if not raw:
             return False
         found = bundle.read(lines.decode(raw), name, self._profile.ca_spki)
+        if found.identity.fp != self.identity.fp:
+            return False  # we were somebody else when we published that, or somebody else is us
         served = found.number
         if served != number:
             own = await self._journal.do(self._vault.prekey_numbers, write=False)
@@ -194,8 +196,6 @@ class OwnKeys:
                         lambda state: self._vault.set_fact(state, NUMBER, served)
                     )
                 return False
-        if found.identity.fp != self.identity.fp:
-            return False  # we were somebody else when we published that
         self._have(served)
         return True
 
@@ -263,22 +263,23 @@ class OwnKeys:
         """
         vault, now = self._vault, self._journal.now()
 
-        def job(state: State) -> list[bytes]:
+        def job(state: State) -> tuple[list[bytes], set[bytes]]:
             drained = max(since, vault.fact(state, DRAINED))
             vault.set_fact(state, DRAINED, drained)
             named = {message.key for message in vault.unopened(state) if message.body is not None}
+            lives = vault.prekey_lives(state)
             gone = [
                 one
-                for one, superseded in vault.prekey_lives(state)
+                for one, superseded in lives
                 if prekeys.may_be_destroyed(superseded, drained or None, one in named, now)
             ]
             vault.destroy_prekeys(state, gone)
-            return gone
+            return gone, {one for one, _ in lives}.difference(gone)
 
-        gone = await self._journal.do(job)
-        for one in gone:
-            self._prekeys.pop(one, None)
-            self._numbers.pop(one, None)
+        gone, left = await self._journal.do(job)
+        # Also what other programs of the profile have destroyed.
+        for one in self._prekeys.keys() - left:
+            del self._prekeys[one], self._numbers[one]
         if gone or not self._scrubbed:
             # Also once in a run: the program before may have ended in between.
             self._scrubbed = await self._journal.outside(scrub)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from securerelay.client.state import State
 from securerelay.crypto import primitives
 from securerelay.errors import StorageError
+from securerelay.sealing import prekeys
 from securerelay.sealing.fingerprint import Identity
 from securerelay.sealing.pins import Former, Level, Pin
 from securerelay.sealing.prekeys import Prekey
@@ -240,7 +241,7 @@ class Vault:
     # -- our own prekeys
 
     def add_prekey(self, state: State, prekey: Prekey, number: int, now: int) -> None:
-        """Keep a new prekey before anybody hears of it.
+        """Keep a new prekey before anybody hears of it; if there are too many, the oldest goes.
 
         Args:
             state: of the transaction.
@@ -252,6 +253,10 @@ class Vault:
         state.db.execute(
             "INSERT INTO prekey VALUES (?, ?, ?, NULL, ?)", (prekey.id, number, now, wrapped)
         )
+        old = state.db.execute(
+            "SELECT id FROM prekey ORDER BY number DESC LIMIT -1 OFFSET ?", (prekeys.MOST,)
+        )
+        self.destroy_prekeys(state, [one for (one,) in old.fetchall()])
 
     def prekeys(self, state: State, known: Iterable[bytes] = ()) -> list[OwnPrekey]:
         """List prekeys, oldest first.

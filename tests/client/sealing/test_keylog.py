@@ -220,6 +220,17 @@ class TestTwoViews:
         assert alice.words == bob.words == []
         assert alice.log.seen == bob.log.seen
 
+    def test_are_looked_for_once_at_a_time_however_many_heads_somebody_tells(self, town: Town):
+        alice, _ = town.settle("alice", "bob")
+        town.after(alice.log.look())
+        town.asked.clear()
+        for size in range(3, 50):
+            alice.log.heard("bob", (size, bytes(32)))
+        assert len(town.calls) <= 1
+        town.run()
+        assert alice.words == [SPLIT] * 2
+        assert len(town.asked) <= 4
+
     def test_are_found_though_the_relay_has_no_proof(self, town: Town):
         alice, bob = town.settle("alice", "bob")
         alice.say("bob", "hi")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from securerelay.client.sealing import own
 from securerelay.client.state import State
 from tests.client.sealing.village import DAY, Person, Village
@@ -72,6 +74,25 @@ def test_a_connected_program_publishes_every_hour(village: Village):
     (_bob,) = village.settle("bob")
     village.pass_(4 * 3600 + 60)
     assert len(village.relay.bundles["bob"]) == 5
+
+
+def test_what_one_program_destroyed_another_one_forgets(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    ((old, _),) = wrapped(bob).items()
+    first = bob.sealing, bob.lane, bob.listening
+    bob.new_client()
+    other = bob.sealing
+    bob.sealing, bob.lane, bob.listening = first
+    looking = Deferred.fromCoroutine(other.own.look_up())
+    village.run(1)
+    assert looking.called
+    assert other.own.prekey(old) is not None
+    alice.say("bob", "hello")
+    village.pass_(4 * 3600)
+    assert old not in wrapped(bob)
+    Deferred.fromCoroutine(other.own.drained(0))
+    village.run(1)
+    assert other.own.prekey(old) is None
 
 
 def test_keys_do_not_pile_up_with_a_program_that_never_listens(village: Village, monkeypatch):

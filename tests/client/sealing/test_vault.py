@@ -13,7 +13,7 @@ from securerelay.client.sealing import vault as vaults
 from securerelay.client.sealing.vault import Contact, Notice, Unopened, Vault, scrub
 from securerelay.client.state import State
 from securerelay.errors import StorageError
-from securerelay.sealing import pins
+from securerelay.sealing import pins, prekeys
 from securerelay.sealing.pins import Former, Level
 from securerelay.sealing.prekeys import Prekey
 from tests.sealing.world import MS, RELAY_ID, alice, bob, mallory
@@ -77,6 +77,14 @@ def test_a_prekey_opens_until_it_is_destroyed(drawer: Drawer):
     drawer.do(lambda state: vault.destroy_prekeys(state, [one.id]))
     assert [own.prekey for own in drawer.do(vault.prekeys)] == [other]
     assert drawer.do(vault.count_prekeys) == 1
+
+
+def test_the_oldest_prekeys_make_room(drawer: Drawer, monkeypatch):
+    monkeypatch.setattr(prekeys, "MOST", 2)
+    made = [Prekey.generate() for _ in range(4)]
+    for number, one in enumerate(made):
+        drawer.do(lambda state, n=number, one=one: drawer.vault.add_prekey(state, one, n, MS))
+    assert [one.prekey for one in drawer.do(drawer.vault.prekeys)] == made[2:]
 
 
 def test_nothing_of_destroyed_prekeys_is_left_in_the_files(drawer: Drawer):
