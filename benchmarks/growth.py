@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import resource
+import select
 import selectors
 import statistics
 import time
@@ -25,7 +26,9 @@ _NAMES = 100
 """Peers that are enrolled; a crowd is connections of theirs, one of each listening."""
 _SPARE = 200
 """Descriptors that are left for other things."""
-_ANSWER_EVERY = 100
+_ANSWER_AFTER = 3.0
+"""Seconds after which everybody shows to be there; who is silent for long is cut."""
+_ROOMS_AT_ONCE = 20
 _MEMBERS = 10
 _SPOKEN_TO = 50
 _ADDED = 2000
@@ -36,6 +39,14 @@ def _here(crowd: list[Receiver]) -> None:
     for receiver in crowd:
         receiver.peer.receive()
         receiver.take()
+
+
+def _drain(crowd: list[Receiver]) -> None:
+    """Have everybody take what has come, if anything has."""
+    for receiver in crowd:
+        while select.select([receiver.peer.socket], [], [], 0)[0]:
+            receiver.peer.receive()
+            receiver.take()
 
 
 class Crowd:
@@ -55,6 +66,7 @@ class Crowd:
         self.sender = Sender(connect(daemon, enrolled[0][1]))
         self.listeners: list[Receiver] = []
         self._selector = selectors.DefaultSelector()
+        self._answered = time.monotonic()
         self.count = 0
 
     def grow(self, count: int) -> None:
@@ -72,11 +84,13 @@ class Crowd:
             else:
                 self._selector.register(peer.socket, selectors.EVENT_READ, peer)
             self.count += 1
-            if not self.count % _ANSWER_EVERY:
-                self.answer()
+            self.answer()
 
     def answer(self) -> None:
-        """Answer the relay, which asks those it has not heard for a while."""
+        """Answer the relay, which asks those it has not heard for a while, now and then."""
+        if time.monotonic() - self._answered < _ANSWER_AFTER:
+            return
+        self._answered = time.monotonic()
         for key, _ in self._selector.select(0):
             peer = key.data
             peer.receive()
@@ -89,6 +103,7 @@ class Crowd:
     def tell(self, rounds: int, batch: int) -> None:
         """Send to one after the other, so many messages each."""
         for number in range(rounds):
+            self.answer()
             place = number % len(self.listeners)
             receiver = self.listeners[place]
             self.sender.send(self.names[place], 0, batch)
@@ -114,7 +129,6 @@ def peers(quick: bool) -> Iterator[Figure]:
             crowd.grow(count)
             here = f"{count:,} peers here"
             grown = daemon.resident() - before
-            crowd.answer()
             crowd.tell(_NAMES, 1)
             start, rounds = daemon.cpu(), 50 if quick else 500
             crowd.tell(rounds, 10)
@@ -142,6 +156,8 @@ def rooms(quick: bool) -> Iterator[Figure]:
         for count in [10, 100, 1000] + ([] if quick else [10_000]):
             for number in range(made, count):
                 _make_room(sender.peer, f"@r{number}", others)
+                if not number % _ROOMS_AT_ONCE:
+                    _drain(members)
             made = count
             spoken_to = range(0, count, max(1, count // _SPOKEN_TO))
             rounds = 1 if quick else 10

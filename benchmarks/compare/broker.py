@@ -78,7 +78,9 @@ class Client(ABC):
 
     def drain(self) -> None:
         """Take what has come, if anything has."""
-        while select.select([self.socket], [], [], 0)[0]:
+        waiting = select.poll()  # which, unlike select, takes any descriptor
+        waiting.register(self.socket, select.POLLIN)
+        while waiting.poll(0):
             self.take()
 
     def close(self) -> None:

@@ -235,22 +235,22 @@ _ALL = (Relay, Mosquitto, Nats, NatsSynced)
 _US = "us a message"
 
 PATTERNS = {
-    "pair-100": Pattern("one pair, 100 a write", _US, pair(100, SMALL, 200_000)),
-    "pair-10": Pattern("one pair, 10 a write", _US, pair(10, SMALL, 100_000)),
-    "pair-1": Pattern("one pair, 1 a write", _US, pair(1, SMALL, 40_000)),
-    "pair-1k": Pattern("one pair, 1 KiB, 10 a write", _US, pair(10, 1024, 60_000)),
-    "pair-16k": Pattern("one pair, 16 KiB, 10 a write", _US, pair(10, 16_384, 8_000)),
-    "loop-200": Pattern("closed loop of 200", _US, loop(200, 5)),
+    "pair-100": Pattern("one pair, 100 a write", _US, pair(100, SMALL, 100_000)),
+    "pair-10": Pattern("one pair, 10 a write", _US, pair(10, SMALL, 50_000)),
+    "pair-1": Pattern("one pair, 1 a write", _US, pair(1, SMALL, 20_000)),
+    "pair-1k": Pattern("one pair, 1 KiB, 10 a write", _US, pair(10, 1024, 30_000)),
+    "pair-16k": Pattern("one pair, 16 KiB, 10 a write", _US, pair(10, 16_384, 4_000)),
+    "loop-200": Pattern("closed loop of 200", _US, loop(200, 3)),
     "loop-2000": Pattern("closed loop of 2,000", _US, loop(2000, 5), rare=True),
     "room-1": Pattern("fan-out to 300, 1 a write", "us a delivery", fan_out(300, 1, 100)),
-    "room-10": Pattern("fan-out to 300, 10 a write", "us a delivery", fan_out(300, 10, 400)),
+    "room-10": Pattern("fan-out to 300, 10 a write", "us a delivery", fan_out(300, 10, 200)),
     "room-3000": Pattern(
         "fan-out to 3,000, 10 a write", "us a delivery", fan_out(3000, 10, 60), rare=True
     ),
-    "kept": Pattern("acknowledged, 20 a write", _US, kept_pair(20, SMALL, 40_000), _ALL),
-    "away": Pattern("recipient away, 1 KiB", _US, away(1024, 20_000), _ALL),
-    "handshake": Pattern("full mutual handshake", "ms of CPU", handshake(200)),
-    "p50": Pattern("latency at 200 a second, p50", "ms", latency(50, 200, 1000)),
-    "p99": Pattern("latency at 200 a second, p99", "ms", latency(99, 200, 1000)),
-    "idle": Pattern("idle connection, of 1,000", "KiB resident", idle(1000)),
+    "kept": Pattern("acknowledged, 20 a write", _US, kept_pair(20, SMALL, 20_000), _ALL),
+    "away": Pattern("recipient away, 1 KiB", _US, away(1024, 12_000), _ALL),
+    "handshake": Pattern("full mutual handshake", "ms of CPU", handshake(100)),
+    "p50": Pattern("latency at 200 a second, p50", "ms", latency(50, 200, 500)),
+    "p99": Pattern("latency at 200 a second, p99", "ms", latency(99, 200, 500)),
+    "idle": Pattern("idle connection, of 500", "KiB resident", idle(500)),
 }
