@@ -37,6 +37,8 @@ from securerelay.sealing.plaintext import MAX_BODY
 
 TIMEOUT = 60.0
 """Seconds that a send or a call waits for its answer unless told otherwise."""
+GOODBYE = 2.0
+"""Seconds that a client which is closed stays to tell others what was read."""
 POLL = 5.0
 """Seconds between looks for what other programs of the profile have left in the outbox."""
 AGAIN = frozenset({"rate", "busy", "storage-full"})
@@ -125,6 +127,7 @@ class Client(Service):
         if self._journal is None or self._drains is None:
             await self._link.stop()
             return
+        await self._tell_what_was_read()
         self._drains.stop()
         # What was dealt with is on disk before the relay hears of it, and hears of it before we go.
         await self._journal.flush()
@@ -133,6 +136,14 @@ class Client(Service):
             nothing_left = nothing_left and not len(self.sealing.sealer.held)
         await self._link.stop()
         await self._journal.close(nothing_left)
+
+    async def _tell_what_was_read(self) -> None:
+        """Tell it before we go; what does not leave in time stays in the outbox."""
+        assert self._journal is not None, "asked before"
+        await self._journal.flush()
+        if self.sealing is not None and self.sealing.reading.flush() and self.is_connected:
+            with contextlib.suppress(SecureRelayError):
+                await self.drain(GOODBYE)
 
     def _begun(self) -> None:
         if self.sealing is not None:

@@ -49,6 +49,7 @@ class Letter:
         index: its number in the stream among those to the same recipient; 0 for none.
         bound: for whom it is sealed; empty before that is fixed, and never another afterwards.
         replaces: the message that it stands for.
+        hidden: whether it is not for people, but for another client.
         heads: what it tells of other streams if its index is 1; None before that is known.
         sealed: the envelope that was made last; empty before.
         sealed_by: with whose keys; what they sealed is written again as it is while they are good.
@@ -59,6 +60,7 @@ class Letter:
     index: int = 0
     bound: bytes = b""
     replaces: Place | None = None
+    hidden: bool = False
     heads: tuple[tuple[bytes, int], ...] | None = None
     sealed: bytes = b""
     sealed_by: object = None

@@ -35,8 +35,8 @@ def forget(db: sqlite3.Connection, now: int) -> None:
     """
     db.execute("DELETE FROM message WHERE state != ? AND settled < ?", (QUEUED, now - KEPT))
     db.execute(
-        "UPDATE message SET body = NULL WHERE form = 1 AND state != ? AND body IS NOT NULL AND "
-        "(settled < ? OR id IN (SELECT id FROM message WHERE form = 1 AND state != ? "
+        "UPDATE message SET body = NULL WHERE form > 0 AND state != ? AND body IS NOT NULL AND "
+        "(settled < ? OR id IN (SELECT id FROM message WHERE form > 0 AND state != ? "
         "ORDER BY queued DESC LIMIT -1 OFFSET ?))",
         (QUEUED, now - RESEND_KEPT, QUEUED, MOST_RESENT),
     )

@@ -81,6 +81,6 @@ def _reached(record: Record, entry: Entry) -> bool:
     if record.state in ("refused", "expired"):
         code = record.code or record.state
         raise Refused(code, f"the relay refused a message to {record.to}")
-    if record.state == "delivered" or entry.until == "queued":
+    if record.state in ("delivered", "read") or entry.until == "queued":
         return True
     return record.state == "accepted" and entry.until == "accepted"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from securerelay.client.rows import QUEUED, STATES, Record
+from securerelay.client.rows import ACCEPTED, EXPIRED, QUEUED, READ, STATES, Record
 
+_STATE = (
+    f"CASE WHEN m.read IS NOT NULL AND m.state BETWEEN {ACCEPTED} AND {EXPIRED} "
+    f"THEN {READ} ELSE m.state END"
+)
 _FIELDS = (
-    "m.id, m.id & 1099511627775, s.name, m.recipient, m.size, m.state, m.queued, m.settled, "
-    "m.delivered, m.code"
+    f"m.id, m.id & 1099511627775, s.name, m.recipient, m.size, {_STATE}, m.queued, m.settled, "
+    "m.delivered, m.code, m.read"
 )
 
 
@@ -25,16 +29,16 @@ def find(db: sqlite3.Connection, message: int) -> Record | None:
 
 
 def sent(db: sqlite3.Connection, limit: int, state: str | None = None) -> list[Record]:
-    """List the newest messages, the oldest of them first.
+    """List the newest messages for people, the oldest of them first.
 
     Args:
         db: the profile's database.
         limit: how many.
         state: only those in this state; None for all.
     """
-    where, values = "", []
+    where, values = "WHERE m.form < 2", []
     if state is not None:
-        where, values = "WHERE m.state = ?", [STATES.index(state)]
+        where, values = f"{where} AND {_STATE} = ?", [STATES.index(state)]
     found = _read(db, f"{where} ORDER BY m.queued DESC, m.id DESC LIMIT ?", (*values, limit))
     return found[::-1]
 
@@ -59,8 +63,9 @@ def _read(db: sqlite3.Connection, rest: str, values: Sequence[object]) -> list[R
         Record(
             *(name, seq, to, size, STATES[state], at, settled, delivered, code),
             missed=_missed(db, message),
+            read=read,
         )
-        for message, seq, name, to, size, state, at, settled, delivered, code in rows
+        for message, seq, name, to, size, state, at, settled, delivered, code, read in rows
     ]
 
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from securerelay.protocol.items import u64
 from securerelay.sealing.plaintext import STREAM_SIZE, Place
 
-QUEUED, ACCEPTED, DELIVERED, EXPIRED, REFUSED = range(5)
-STATES = ("queued", "accepted", "delivered", "expired", "refused")
+QUEUED, ACCEPTED, DELIVERED, EXPIRED, REFUSED, READ = range(6)
+STATES = ("queued", "accepted", "delivered", "expired", "refused", "read")
 """What becomes of a message: ``queued`` until the relay has answered for it, ``accepted`` by the
 relay, ``delivered`` when a recipient's client has acknowledged it, ``expired`` when its time ran
-out before, ``refused`` by the relay for good.
+out before, ``refused`` by the relay for good.  All of that is the relay's word; ``read`` is the
+recipient's own.
 """
 
 UNCONFIRMED = "unconfirmed"
@@ -32,7 +33,8 @@ class Outgoing(NamedTuple):
         receipt: whether the recipient's acknowledgement shall be told.
         body: what to carry; wrapped in form 1.
         size: bytes of what was given to send; None if that is the body.
-        form: 0 if the body is what the relay will carry, 1 if it is a letter to be sealed.
+        form: 0 if the body is what the relay will carry, 1 if it is a letter to be sealed, 2 if
+            that is not for people.
         place: its number among those of the stream to the same recipient; 0 for none.
         bound: for whom it is sealed; None if that is not fixed yet.
         replaces: the place (stream, seq, index) of the message that it stands for, 32 bytes.
@@ -172,9 +174,10 @@ class Record:
         state: one of :data:`STATES`.
         queued: when it was journaled, Unix ms.
         settled: when the relay's verdict came; None before.
-        delivered: when it was acknowledged; None before.
+        delivered: when it was acknowledged, as the relay says; None before.
         code: why it was refused; None if it was not.
         missed: the members of a room that do not get it, each with the reason.
+        read: when its recipient said that it was read; None before.
     """
 
     stream: str
@@ -187,6 +190,7 @@ class Record:
     delivered: int | None
     code: str | None
     missed: dict[str, str] = field(default_factory=dict)
+    read: int | None = None
 
 
 def pack_place(place: Place | None) -> bytes | None:

@@ -240,6 +240,8 @@ class Session:
             reader.put(event)
 
     def _refused_later(self, entry: Entry, code: str) -> None:
+        if entry.letter is not None and entry.letter.hidden:
+            return
         self.tell(Event("refused", {"to": entry.to.decode(), "seq": entry.seq, "code": code}))
 
     def _pressure(self, full: bool) -> None:

@@ -43,7 +43,7 @@ EXPIRY_TOLD = 60_000
 """Milliseconds after a message's time ran out by which the relay has surely noticed."""
 
 # A recipient that lost its keys may ask for a letter again.
-_KEPT = "CASE WHEN form = 1 AND size <= 16384 AND recipient NOT LIKE '@%' THEN body END"
+_KEPT = "CASE WHEN form > 0 AND size <= 16384 AND recipient NOT LIKE '@%' THEN body END"
 _LEFT = "name, owner, answered, last, written, digest IS NOT NULL"
 _OUTGOING = "recipient, ttl, receipt, body, size, form, place, bound, replaces"
 

@@ -62,9 +62,9 @@ MIGRATIONS: tuple[Migration, ...] = (
         # go on in another stream once those are there.
         "ALTER TABLE stream ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
         # ``form`` tells what ``body`` is: 0 what the relay will carry, 1 a wrapped letter, which is
-        # sealed when it is written. ``place`` is its index, ``bound`` whom it is sealed for (a
-        # fingerprint, or a room's id), ``replaces`` the place (stream, seq, index) of the message
-        # that it stands for.
+        # sealed when it is written, 2 one that is not for people. ``place`` is its index, ``bound``
+        # whom it is sealed for (a fingerprint, or a room's id), ``replaces`` the place (stream,
+        # seq, index) of the message that it stands for.
         "ALTER TABLE message ADD COLUMN form INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE message ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE message ADD COLUMN bound BLOB",
@@ -126,6 +126,9 @@ MIGRATIONS: tuple[Migration, ...] = (
             PRIMARY KEY (recipient, bound, stream)) WITHOUT ROWID""",
         # Whether a missing message was taken for this one.
         "ALTER TABLE unopened ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
+        # When the recipient said that a message was read.
+        "ALTER TABLE message ADD COLUMN read INTEGER",
+        "CREATE INDEX message_unread ON message (recipient) WHERE receipt = 1 AND read IS NULL",
     ),
 )
 

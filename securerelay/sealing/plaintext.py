@@ -31,7 +31,7 @@ MAX_HEADS = 8
 STREAM_SIZE = 16
 
 _STREAM, _SEQ, _TO, _INDEX, _TIME, _BUNDLE, _CONTENT_TYPE, _BODY = range(0x10, 0x18)
-_SKIPPED, _HEADS, _REPLACES, _LOG_HEAD = range(0x18, 0x1C)
+_SKIPPED, _HEADS, _REPLACES, _LOG_HEAD, _RECEIPT = range(0x18, 0x1D)
 _SIGNATURE = 0x1F
 _FORM = Form(
     {
@@ -47,6 +47,7 @@ _FORM = Form(
         _HEADS: Field(24, 24 * MAX_HEADS, step=24, optional=True),
         _REPLACES: exactly(32, optional=True),
         _LOG_HEAD: exactly(40, optional=True),
+        _RECEIPT: exactly(0, optional=True),
         _SIGNATURE: exactly(SIGNATURE_SIZE),
     },
     signature=_SIGNATURE,
@@ -87,6 +88,7 @@ class Content:
         heads: other streams to the same recipient with their last index that has an OK, at most 8.
         replaces: the refused or unreadable message that this one stands for.
         log_head: size and root of the largest key log that the sender has seen.
+        receipt: whether its sender asks to be told by its recipient that it was read.
     """
 
     stream: bytes
@@ -101,6 +103,7 @@ class Content:
     heads: tuple[tuple[bytes, int], ...] = ()
     replaces: Place | None = None
     log_head: tuple[int, bytes] | None = None
+    receipt: bool = False
 
 
 def padded_size(size: int) -> int:
@@ -152,6 +155,8 @@ def write(content: Content, author: Author, context: bytes, bound: bytes) -> byt
     if content.log_head is not None:
         size, root = content.log_head
         values[_LOG_HEAD] = u64(size) + root
+    if content.receipt:
+        values[_RECEIPT] = b""
     unsigned = _FORM.write(values)
     signature = author.sign(context, bound + unsigned)
     return _pad(unsigned + encode_item(_SIGNATURE, signature))
@@ -196,6 +201,7 @@ def verify(plain: bytes, sender: Identity, context: bytes, bound: bytes) -> Cont
         heads=_heads(values.get(_HEADS, b"")),
         replaces=_place(values.get(_REPLACES)),
         log_head=_log_head(values.get(_LOG_HEAD)),
+        receipt=_RECEIPT in values,
     )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from securerelay.protocol.items import Form, exactly, number, u64
+from securerelay.protocol.items import Field, Form, exactly, number, u64
 from securerelay.sealing.plaintext import STREAM_SIZE
 from securerelay.sealing.roomlist import ROOM_ID_SIZE, RoomList
-from securerelay.sealing.verdicts import Verdict, read
+from securerelay.sealing.verdicts import Verdict, read, require
 
 KEPT = 16 * 86_400_000
 """Milliseconds for which a sender can send a message again, and a receiver waits for a key."""
@@ -20,7 +20,8 @@ KEY_REQUEST_AFTER = 10_000
 KEY_REQUESTS_A_DAY = 3
 
 _DAY = 86_400_000
-_PLACE_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: number()})
+_FIRST = Field(8, 8, optional=True, number=True)
+_READ_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: number(), 0x03: _FIRST})
 _RESEND_FORM = Form({0x01: exactly(STREAM_SIZE), 0x02: number(), 0x03: number()})
 _KEY_FORM = Form({0x01: exactly(ROOM_ID_SIZE), 0x02: exactly(16)})
 
@@ -85,20 +86,23 @@ class KeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Tells a sender that its message was read.
+    """Tells a sender that messages of its were read: one, or some that follow each other.
 
     Args:
-        stream: of the message, 16 bytes.
-        index: of the message.
+        stream: of the messages, 16 bytes.
+        index: of the last of them.
+        first: the index of the first; 0 if there is but one.
     """
 
     CONTENT_TYPE: ClassVar[str] = "application/vnd.securerelay.read"
     stream: bytes
     index: int
+    first: int = 0
 
     def body(self) -> bytes:
         """Return the body."""
-        return _PLACE_FORM.write({0x01: self.stream, 0x02: u64(self.index)})
+        values = {0x01: self.stream, 0x02: u64(self.index)}
+        return _READ_FORM.write({**values, 0x03: u64(self.first)} if self.first else values)
 
     @classmethod
     def read(cls, body: bytes) -> Read:
@@ -107,8 +111,12 @@ class Read:
         Raises:
             Rejected: ``altered``.
         """
-        items = read(_PLACE_FORM, body, Verdict.ALTERED)
-        return cls(items.values[0x01], items.number(0x02))
+        items = read(_READ_FORM, body, Verdict.ALTERED)
+        first = items.number(0x03) if 0x03 in items.values else 0
+        index = items.number(0x02)
+        run = 0x03 not in items.values or 0 < first < index
+        require(index > 0 and run, Verdict.ALTERED, "no such indices")
+        return cls(items.values[0x01], index, first)
 
 
 def may_resend(sealed_for: bytes, asker: bytes, sent: int, now: int) -> bool | None:

@@ -21,16 +21,30 @@ def test_bodies_have_their_items_in_order() -> None:
     assert Resend(STREAM, 7, MS).body() == encode_items([(1, STREAM), (2, u64(7)), (3, u64(MS))])
     assert KeyRequest(ROOM_ID, b"k" * 16).body() == encode_items([(1, ROOM_ID), (2, b"k" * 16)])
     assert Read(STREAM, 3).body() == encode_items([(1, STREAM), (2, u64(3))])
+    assert Read(STREAM, 3, 1).body() == encode_items([(1, STREAM), (2, u64(3)), (3, u64(1))])
 
 
 @pytest.mark.parametrize(
-    "one", [Resend(STREAM, 7, MS), KeyRequest(ROOM_ID, b"k" * 16), Read(STREAM, 3)]
+    "one",
+    [
+        Resend(STREAM, 7, MS),
+        KeyRequest(ROOM_ID, b"k" * 16),
+        Read(STREAM, 3),
+        Read(STREAM, 3, 2),
+    ],
 )
 def test_bodies_are_read_again_and_nothing_else_is(one: Resend | KeyRequest | Read) -> None:
     assert type(one).read(one.body()) == one
     for body in (b"", one.body()[:-1], one.body() + b"\0", b"hello"):
         with refused(Verdict.ALTERED):
             type(one).read(body)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (1 << 63,), (3, 0), (3, 3), (3, 4), (3, 1 << 63)])
+def test_what_was_read_has_indices_that_can_be(numbers: tuple[int, ...]) -> None:
+    items = [(1, STREAM), *((kind, u64(one)) for kind, one in enumerate(numbers, 2))]
+    with refused(Verdict.ALTERED):
+        Read.read(encode_items(items))
 
 
 def test_each_has_its_own_content_type() -> None:

@@ -8,7 +8,7 @@ from securerelay.client.sealing.vault import Vault
 from securerelay.errors import LocalError
 from securerelay.protocol.items import u64
 
-PLAIN, LETTER = range(2)
+PLAIN, LETTER, HIDDEN = range(3)
 """The forms of a journaled body."""
 _HEAD = 9  # time, length of the content type
 
@@ -22,7 +22,8 @@ def pack(vault: Vault, entry: Entry) -> Outgoing:
     content = b"".join((u64(letter.time), bytes((len(kind),)), kind, entry.body))
     return Outgoing(
         *(entry.seq, to, entry.ttl, entry.receipt, vault.wrap(f"letter/{to}", content)),
-        *(len(entry.body), LETTER, letter.index, letter.bound or None),
+        *(len(entry.body), HIDDEN if letter.hidden else LETTER),
+        *(letter.index, letter.bound or None),
         pack_place(letter.replaces),
     )
 
@@ -34,12 +35,13 @@ def unpack(vault: Vault, message: Outgoing) -> Entry:
         LocalError: if it does not open, or is of a newer version.
     """
     body, letter = message.body, None
-    if message.form == LETTER:
+    if message.form in (LETTER, HIDDEN):
         content = vault.unwrap(f"letter/{message.to}", message.body)
         end = _HEAD + content[_HEAD - 1]
         kind, time = content[_HEAD:end].decode(), int.from_bytes(content[:8], "big")
         letter = Letter(
-            *(kind, time, message.place, message.bound or b"", unpack_place(message.replaces))
+            *(kind, time, message.place, message.bound or b"", unpack_place(message.replaces)),
+            hidden=message.form == HIDDEN,
         )
         body = content[end:]
     elif message.form != PLAIN:

@@ -26,6 +26,7 @@ from securerelay.protocol.sealed import DIRECT, ROOM, DirectHeader, RoomHeader
 from securerelay.sealing import envelope, pins, resend
 from securerelay.sealing.envelope import Delivery, Opened
 from securerelay.sealing.fingerprint import Identity
+from securerelay.sealing.plaintext import Content
 from securerelay.sealing.verdicts import Rejected, Then, Verdict
 
 LOOK_AGAIN = 60_000
@@ -83,6 +84,8 @@ class Opener:
         control: what to do with messages that are not for people, by content type; done before
             they count as dealt with, so perhaps twice.
         told: hears which key log a sender has seen, as size and root.
+        shown: hears what people get to see: its number, who wrote it, and what.
+        read: hears the numbers of what was dealt with.
         inbox: whose messages are opened.
         lost: what to do about a message whose keys we do not have any more; perhaps twice.
     """
@@ -111,6 +114,8 @@ class Opener:
         self.control: dict[str, Handle] = {}
         self.lost: Callable[[Arrival], Awaitable[None]] = _nothing
         self.told: Callable[[str, tuple[int, bytes]], None] = lambda name, sight: None
+        self.shown: Callable[[int, str, Content], None] = lambda n, name, content: None
+        self.read: Callable[[Sequence[int]], None] = lambda numbers: None
 
     # -- what the inbox asks
 
@@ -142,6 +147,7 @@ class Opener:
         counted = [one for one in map(self._accounts.dealt, numbers) if one is not None]
         kept = [-n for n in numbers if n < 0]
         now = self._journal.now()
+        self.read(numbers)
 
         def note(state: State) -> None:
             keep(state, counted, now)
@@ -244,6 +250,8 @@ class Opener:
         handle = self.control.get(content.content_type)
         if handle is not None and not double:
             await self._do(handle, opened, arrival)
+        elif not double:
+            self.shown(n, name, content)
         pin = self._contacts.pin(name)
         message = Message(
             name,

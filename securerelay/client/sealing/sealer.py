@@ -269,11 +269,7 @@ class Sealer:
         letter = entry.letter
         assert letter is not None, "it is to be sealed"
         return Content(
-            stream=pen.stream,
-            seq=entry.seq,
-            to=entry.to.decode(),
-            index=letter.index,
-            time=letter.time,
+            *(pen.stream, entry.seq, entry.to.decode(), letter.index, letter.time),
             bundle=self._own.number,
             content_type=letter.content_type,
             body=entry.body,
@@ -281,6 +277,7 @@ class Sealer:
             heads=letter.heads or (),
             replaces=letter.replaces,
             log_head=self.sight(),
+            receipt=entry.receipt and letter.index > 0 and not entry.to.startswith(b"@"),
         )
 
     # -- keys to come

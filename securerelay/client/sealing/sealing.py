@@ -22,6 +22,7 @@ from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.opener import Opener
 from securerelay.client.sealing.own import Call, OwnKeys
 from securerelay.client.sealing.pen import SealingPen
+from securerelay.client.sealing.reading import Reading
 from securerelay.client.sealing.resending import Resending
 from securerelay.client.sealing.roomsealing import RoomSealing
 from securerelay.client.sealing.sealer import Sealer
@@ -30,7 +31,7 @@ from securerelay.client.state import State
 from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import Welcome
 from securerelay.sealing import prekeys
-from securerelay.sealing.resend import Resend
+from securerelay.sealing.resend import Read, Resend
 
 DEFAULT_TYPE = "application/octet-stream"
 BROADCAST = "@everyone"
@@ -46,6 +47,7 @@ class Sealing:
         clock: the reactor.
         plain: peers and rooms with whom messages are not sealed.
         proofs: whether new contacts' certificates have to be in the relay's key log.
+        read_receipts: whether those who ask for it are told that we have read something.
 
     Attributes:
         vault: what is kept.
@@ -56,6 +58,7 @@ class Sealing:
         opener: the way in.
         rooms: what belongs to rooms in all of this.
         log: the relay's key log.
+        reading: what was read.
         notices: tells the user.
     """
 
@@ -68,6 +71,7 @@ class Sealing:
         clock: IReactorTime,
         plain: Collection[str] = (),
         proofs: bool = True,
+        read_receipts: bool = True,
     ) -> None:
         self._clock = clock
         self._ask: Call | None = None
@@ -102,6 +106,12 @@ class Sealing:
         )
         self.opener.lost = resending.ask
         self.opener.control[Resend.CONTENT_TYPE] = resending.asked
+        self.reading = Reading(
+            *(self.contacts, journal, clock, self.tell, lambda event: self._tell(event)),
+            read_receipts,
+        )
+        self.opener.shown, self.opener.read = self.reading.shown, self.reading.dealt
+        self.opener.control[Read.CONTENT_TYPE] = self.reading.heard
         self.log = KeyLog(profile, journal, self.call, self.notices, self._relay_key)
         if proofs:
             self.contacts.log = self.log
@@ -156,7 +166,7 @@ class Sealing:
 
     def tell(self, to: str, content_type: str, body: bytes) -> None:
         """Say something to another client that is not for people; nobody waits for it."""
-        letter = Letter(content_type, self.journal.now())
+        letter = Letter(content_type, self.journal.now(), hidden=True)
         self.sealer.post(Entry(to.encode(), body, None, False, letter=letter))
         self.sealer.wake()
 
@@ -179,6 +189,7 @@ class Sealing:
         """There will be no connection any more."""
         self.sealer.fail(error)
         self.rooms.close()
+        self.reading.stop()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
