@@ -335,8 +335,12 @@ class Gate:
 
     def penalties(self) -> dict[str, float]:
         """List the sources that are refused now, each with the seconds that are left."""
-        left = {source: self.penalty(source) for source in list(self._penalties)}
-        return {source: seconds for source, seconds in left.items() if seconds > 0}
+        now = self._seconds()
+        return {
+            source: penalty.until - now
+            for source, penalty in self._penalties.items()
+            if penalty.acting and penalty.until > now
+        }
 
     def lift(self, source: str | None = None) -> int:
         """Forget penalties.
