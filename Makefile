@@ -10,7 +10,7 @@ METADATA = setup.cfg setup.py pyproject.toml
 # Test modules are shared out to the machine's cores; `make test WORKERS=` runs them in one process.
 WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: help demo test check coverage fuzz docs units test-floors format clean
+.PHONY: help demo test check coverage fuzz mutants docs units test-floors format clean
 
 help:
 	@echo 'make demo         start a relay, enrol two peers, exchange messages, clean up'
@@ -18,6 +18,7 @@ help:
 	@echo 'make check        ruff and mypy'
 	@echo 'make coverage     the branches of the core that its tests reach, 95 % at least'
 	@echo 'make fuzz         an hour of random input for each parser, FUZZ_SECONDS=3600'
+	@echo 'make mutants      see which changes of the core its tests notice, MUTANTS=securerelay.crypto.*'
 	@echo 'make docs         build the documentation into docs/_build'
 	@echo 'make units        let systemd judge the units, where it is installed'
 	@echo 'make test-floors  run the tests with the oldest dependencies allowed'
@@ -45,6 +46,10 @@ FUZZ_SECONDS ?= 3600
 fuzz: $(VENV)/.installed-test
 	nice $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
+mutants: $(VENV)/.installed-mutants
+	nice $(BIN)/mutmut run $(if $(MUTANTS),'$(MUTANTS)')
+	$(BIN)/mutmut results
+
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b man docs docs/_build/man
@@ -62,7 +67,7 @@ format: $(VENV)/.installed-dev
 
 clean:
 	rm -rf .venv .venv-floors build dist docs/_build *.egg-info
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage _trial_temp*
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage _trial_temp* mutants
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
