@@ -23,17 +23,26 @@ def command(common: Common, access: Access) -> None:
     A contact is "seen" when its keys were kept at first sight, "verified" when you compared them,
     and "changed" when you had, and it moved to new keys that the old ones signed. One that is
     BLOCKED is shown by the relay with another key than the one held; nothing is sealed for it until
-    you verify it, or accept the new key.
+    you verify it, or accept the new key. A name that was REVOKED, or CLOSED by its owner, gets no
+    messages any more, whatever key the relay shows for it.
     """
     with access.trust() as trust:
+        ended = trust.ended()
         for contact in trust.contacts():
+            gone = ended.get(contact.name)
             common.out.say(
-                record_of(contact),
+                {**record_of(contact), "ended": gone},
                 "{name:<32}  {level:<8}  since {since_}  {short}{mark}",
                 since_=moment(contact.since or None),
                 short=short(contact.pin.fp),
-                mark="  BLOCKED: another key is offered" if contact.pin.blocked else "",
+                mark=_mark(contact, gone),
             )
+
+
+def _mark(contact: Contact, ended: str | None) -> str:
+    if ended is not None:
+        return f"  {ended.removeprefix('peer-').upper()}: this name has ended"
+    return "  BLOCKED: another key is offered" if contact.pin.blocked else ""
 
 
 def record_of(contact: Contact) -> dict[str, Any]:

@@ -93,6 +93,8 @@ _STATUS = {
     "wrong-passphrase": UNAUTHENTICATED,
     "invitation": UNAUTHENTICATED,
     "unknown": UNKNOWN,
+    "peer-revoked": UNKNOWN,
+    "peer-closed": UNKNOWN,
     "offline": OFFLINE,
     "timeout": TIMEOUT,
     "mailbox-full": QUOTA,
@@ -213,6 +215,8 @@ def sentence_of(error: BaseException) -> str:
     """Say an error in one line that is safe to show; what the other side said is escaped."""
     if isinstance(error, errors.RemoteError):
         detail = printable(error.detail, 300)
+        if error.code in ("peer-revoked", "peer-closed"):
+            return detail
         if isinstance(error, (errors.AuthenticationFailed, errors.CertificateError)) and detail:
             return detail  # what exactly was wrong, found on this side
         if error.code in _NEXT and detail:

@@ -130,6 +130,11 @@ MIGRATIONS: tuple[Migration, ...] = (
         "ALTER TABLE message ADD COLUMN read INTEGER",
         "CREATE INDEX message_unread ON message (recipient) WHERE receipt = 1 AND read IS NULL",
     ),
+    (
+        # Contacts whose name has ended, as the key log says; ``spki`` is the hash of the last key.
+        """CREATE TABLE ended (
+            name TEXT PRIMARY KEY, code TEXT NOT NULL, spki BLOB NOT NULL) WITHOUT ROWID""",
+    ),
 )
 
 

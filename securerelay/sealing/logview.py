@@ -98,7 +98,7 @@ def certifies(leaf: Leaf, name: str, spki_sha256: bytes, certificate_sha256: byt
 def extend(
     known: merkle.Frontier, leaves: Iterable[bytes], head: Head, name: str, own: Collection[bytes]
 ) -> tuple[merkle.Frontier, tuple[Leaf, ...]]:
-    """Read all leaves that are new, and look for our own name in them.
+    """Read all leaves that are new, and look for our own name and for names that have ended.
 
     Args:
         known: the log as far as it was read before; not changed.
@@ -108,28 +108,29 @@ def extend(
         own: SHA-256 of the SubjectPublicKeyInfo of all keys we ever had.
 
     Returns:
-        The log as far as it is read now, and the leaves of our own name in it.
+        The log as far as it is read now, and the new leaves of our own name and of names that have
+        ended.
 
     Raises:
         Rejected: ``foreign-leaf`` for a certificate in our name with a key that is not ours,
             ``split-log`` if the leaves do not lead to the head, ``log-bad`` for what is no leaf.
     """
     reached = merkle.Frontier(len(known), known.peaks)
-    mine = []
+    told = []
     for data in leaves:
         try:
             leaf = Leaf.read(data)
         except RemoteError as error:
             raise Rejected(Verdict.LOG_BAD, error.detail) from None
         reached.append(merkle.leaf_hash(data))
-        if leaf.name == name:
-            mine.append(leaf)
+        if leaf.name == name or leaf.kind is not Kind.ISSUED:
+            told.append(leaf)
     require(
         (len(reached), reached.root()) == (head.size, head.root),
         Verdict.SPLIT_LOG,
         f"{len(reached)} leaves do not make the head of {head.size}",
     )
-    for leaf in mine:
+    for leaf in told:
         foreign = leaf.kind is Kind.ISSUED and leaf.spki_sha256 not in own
         require(not foreign, Verdict.FOREIGN_LEAF, f"issued at {leaf.time}")
-    return reached, tuple(mine)
+    return reached, tuple(told)

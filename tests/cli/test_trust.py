@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 import pytest
 
 from securerelay.cli import profiles, verify
+from securerelay.client.sealing import ended
 from securerelay.client.sealing.trust import Trust
+from securerelay.client.state import State
 from securerelay.errors import LocalError
+from securerelay.identity.keylog import Kind, Leaf
 from securerelay.identity.profile import Profile
 from securerelay.sealing.fingerprint import qr_text, safety_number
 from tests.cli import homes
@@ -36,9 +40,24 @@ def test_contacts_tell_level_and_a_short_fingerprint(run: Run, bob: Profile):
     (line,) = run("contacts").out.splitlines()
     assert line.split()[:3] == ["bob", "seen", "since"]
     assert line.endswith(f"{fp[:4]} {fp[4:8]} {fp[8:12]} {fp[12:16]}")
-    assert run("contacts", "--json").records == [
-        {"name": "bob", "level": "seen", "since": homes.MS, "fingerprint": fp, "blocked": None}
-    ]
+    (record,) = run("contacts", "--json").records
+    said = {"name": "bob", "level": "seen", "since": homes.MS, "fingerprint": fp}
+    assert record == {**said, "blocked": None, "ended": None}
+
+
+@pytest.mark.parametrize(("kind", "mark"), [(Kind.REVOKED, "REVOKED"), (Kind.CLOSED, "CLOSED")])
+def test_a_contact_whose_name_ended_is_shown_as_such(
+    run: Run, alice: Profile, kind: Kind, mark: str
+):
+    with contextlib.closing(State(alice.path)) as state:
+        leaf = Leaf(kind, homes.MS, "bob", bytes(32), bytes(32))
+        state.run([lambda state: ended.note(state, [leaf])])
+    assert f"{mark}: this name has ended" in run("contacts").out
+    (record,) = run("contacts", "--json").records
+    assert record["ended"] == f"peer-{mark.lower()}"
+    refused = run("trust", "bob", "--accept-new-key")
+    assert refused.status != 0
+    assert "key log says" in refused.err
 
 
 @pytest.mark.usefixtures("stranger")

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from securerelay.client.journal import Journal
+from securerelay.client.sealing import ended
 from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.own import OwnKeys
@@ -182,6 +183,10 @@ class Contacts:
                 self._clock.callLater(0, self._ask)
         return waiting
 
+    def forget_keys(self, name: str) -> None:
+        """Seal nothing more for somebody before the relay, and what is on disk, was asked."""
+        self._peers.pop(name, None)
+
     def doubt(self, to: str, code: str) -> None:
         """The relay refused a message for now; it says nothing of a peer's keys."""
 
@@ -219,9 +224,12 @@ class Contacts:
         found, now = {}, self._journal.now()
         wanted = [name for name in names if name not in self._anew]
         self._anew.difference_update(names)
-        for contact in await self._journal.do(
-            lambda state: self._vault.contacts(state, wanted), write=False
-        ):
+
+        def job(state: State) -> list[Contact]:
+            found = self._vault.contacts(state, wanted)
+            return [one for one in found if ended.find(state, one.name) is None]
+
+        for contact in await self._journal.do(job, write=False):
             if contact.bundle is None or not 0 <= now - contact.fetched < FRESH:
                 continue
             known = bundle.read(contact.bundle, contact.name, self._ca_spki)
@@ -333,19 +341,24 @@ class Contacts:
             self._peers.pop(old, None)
 
     def _judge(self, state: State, name: str, entry: typing.Any, now: int) -> _Learnt:
-        known = self._vault.contact(state, name)
+        known, gone = self._vault.contact(state, name), ended.find(state, name)
         if not isinstance(entry, dict):
             return _Learnt(known, error=Refused("unknown", f"there is no peer {name}"))
         try:
             raw = _raw(entry)
             served = bundle.read(raw, name, self._ca_spki)
             before = known.pin if known else None
-            pin, shown = _hold(before, served, self._listed.get(name), now)
+            revoked = frozenset((gone[1],)) if gone else frozenset()
+            pin, shown = _hold(before, served, self._listed.get(name), revoked, now)
             stored = self._stored(known, pin)
             kept = (known.bundle, known.fetched) if known and stored else (None, 0)
             contact = Contact(pin, *kept, _since(known, pin, now))
         except RemoteError as error:
             return _Learnt(known, error=error)
+        if gone:
+            # Names never come back: whatever is served for it now, it is not for sealing.
+            self._vault.save_contact(state, contact)
+            return _Learnt(contact, shown=shown, error=ended.refusal(name, gone[0]))
         try:
             bundle.check_current(served, pin.fp, stored, pin.number, now)
         except Rejected as error:
@@ -357,8 +370,8 @@ class Contacts:
         contact = replace(contact, pin=pin, bundle=raw, fetched=now)
         self._vault.save_contact(state, contact)
         if entry.get("state") != "active":
-            gone = Refused("unknown", f"{name} was revoked")
-            return _Learnt(contact, shown=shown, error=gone)
+            said = Refused("unknown", f"{name} was revoked")
+            return _Learnt(contact, shown=shown, error=said)
         return _Learnt(contact, served, shown)
 
     def _stored(self, known: Contact | None, pin: Pin) -> Bundle | None:
@@ -386,12 +399,12 @@ def _raw(entry: dict[str, typing.Any]) -> bytes:
 
 
 def _hold(
-    pin: Pin | None, served: Bundle, listed: bytes | None, now: int
+    pin: Pin | None, served: Bundle, listed: bytes | None, revoked: frozenset[bytes], now: int
 ) -> tuple[Pin, Verdict | None]:
     """Hold a bundle against the pin, or make one; a verdict that was shown before is not again."""
     if pin is None:
         return pins.first_sight(served, listed), None
-    met, verdict = pins.meet(pin, served, frozenset(), now)
+    met, verdict = pins.meet(pin, served, revoked, now)
     again = verdict is Verdict.KEY_CHANGED and met.blocked == pin.blocked
     return met, None if again else verdict
 

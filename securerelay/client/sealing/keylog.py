@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from securerelay.client.journal import Journal
-from securerelay.client.sealing import lineage
+from securerelay.client.sealing import ended, lineage
 from securerelay.client.sealing.notices import HIDDEN_LOG, Notices
 from securerelay.client.sealing.own import Call
 from securerelay.client.state import State
@@ -95,6 +95,8 @@ class KeyLog:
         self._head: Head | None = None
         self.seen: Sight | None = None
         """The largest head seen; None if this program has not looked yet."""
+        self.ended: Callable[[str], None] = lambda name: None
+        """Hears the names of contacts that have ended."""
 
     async def look(self, served: object = None) -> Report:
         """Hold the relay's log against what was seen of it, and read what is new.
@@ -130,9 +132,10 @@ class KeyLog:
         self._head = head
         largest = max(filter(None, (kept.sight, now)))
         read, hidden = kept.read, False
+        told: tuple[Leaf, ...] = ()
         try:
             if len(kept.read) < head.size:
-                read = await self._extend(kept.read, head)
+                read, told = await self._extend(kept.read, head)
         except Refused as refusal:
             if refusal.code != "not-permitted":
                 raise
@@ -140,8 +143,15 @@ class KeyLog:
             self._notices.show(HIDDEN_LOG, self._profile.name)
         finally:
             # A head that agrees is held to, whatever else is found.
-            await self._journal.do(lambda state: save(state, Kept(largest, read)))
+            def keep(state: State) -> list[tuple[str, str]]:
+                save(state, Kept(largest, read))
+                return ended.note(state, told)
+
+            gone = await self._journal.do(keep)
             self.seen = largest
+        for name, code in gone:
+            self._notices.say(code, name, ended.words(name, code))
+            self.ended(name)
         return Report(head, len(read), hidden)
 
     def _read(self, served: object) -> Head:
@@ -164,8 +174,10 @@ class KeyLog:
             raise Rejected(Verdict.SPLIT_LOG, f"no proof: {refusal.code}") from None
         logview.agree(one, other, _hashes(answer))
 
-    async def _extend(self, known: merkle.Frontier, head: Head) -> merkle.Frontier:
-        """Read all new leaves, and look for our name."""
+    async def _extend(
+        self, known: merkle.Frontier, head: Head
+    ) -> tuple[merkle.Frontier, tuple[Leaf, ...]]:
+        """Read all new leaves, and look for our name and for those that have ended."""
         leaves: list[bytes] = []
         at = len(known)
         while at < head.size:
@@ -176,8 +188,7 @@ class KeyLog:
             leaves += page
             at += len(page)
         own = lineage.keys(self._profile)
-        reached, _ = logview.extend(known, leaves, head, self._profile.name, own)
-        return reached
+        return logview.extend(known, leaves, head, self._profile.name, own)
 
     # -- our own place in it
 

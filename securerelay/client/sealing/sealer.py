@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from securerelay.client.entry import Entry, Fate
 from securerelay.client.journal import Journal
 from securerelay.client.outbox import Outbox
+from securerelay.client.sealing import ended
 from securerelay.client.sealing.contacts import NO_KEYS, Recipient
 from securerelay.client.sealing.heads import Heads
 from securerelay.client.sealing.held import Held, Spot
@@ -34,7 +35,7 @@ RETRY = 60.0
 """Seconds after which the keys of those with held messages are asked for again."""
 NEWCOMER = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds after which keys are asked for again that somebody who has just joined may publish."""
-FINAL = frozenset({"unknown", "not-permitted", UNLISTED})
+FINAL = frozenset({"unknown", "not-permitted", UNLISTED}) | ended.CODES
 """Codes of recipients for whom nothing waits: no such one, or a room that is not for us."""
 STAYS = "the message stays in the outbox"
 

@@ -113,6 +113,7 @@ class Sealing:
         self.opener.shown, self.opener.read = self.reading.shown, self.reading.dealt
         self.opener.control[Read.CONTENT_TYPE] = self.reading.heard
         self.log = KeyLog(profile, journal, self.call, self.notices, self._relay_key)
+        self.log.ended = self.contacts.forget_keys
         if proofs:
             self.contacts.log = self.log
         self.sealer.sight = lambda: self.log.seen

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from securerelay.client.sealing import ended
 from securerelay.client.sealing.vault import Contact, Notice, Vault
 from securerelay.client.state import State
 from securerelay.crypto import primitives
@@ -63,6 +64,10 @@ class Trust:
         """List everybody known, by name."""
         return self._run(self._vault.contacts, write=False)
 
+    def ended(self) -> dict[str, str]:
+        """Return how contacts' names have ended, ``peer-revoked`` or ``peer-closed``, by name."""
+        return self._run(ended.all_of, write=False)
+
     def contact(self, name: str) -> Contact:
         """Return somebody known.
 
@@ -98,7 +103,7 @@ class Trust:
 
         Raises:
             UnknownContact: if nothing is known of the name.
-            LocalError: if it is neither by now; nothing is noted then.
+            LocalError: if it is neither by now, or the name has ended; nothing is noted then.
         """
 
         def verified(pin: Pin) -> Pin:
@@ -115,7 +120,7 @@ class Trust:
 
         Raises:
             UnknownContact: if nothing is known of the name.
-            LocalError: if nothing is blocked.
+            LocalError: if nothing is blocked, or the name has ended.
         """
 
         def accepted(pin: Pin) -> Pin:
@@ -127,7 +132,9 @@ class Trust:
 
     def _change(self, name: str, change: Callable[[Pin], Pin]) -> Contact:
         def job(state: State) -> Contact:
-            contact = self._known(state, name)
+            contact, gone = self._known(state, name), ended.find(state, name)
+            if gone:
+                raise LocalError(ended.words(name, gone[0]))
             pin = change(contact.pin)
             changed = replace(contact, pin=pin, since=int(self._now() * 1000))
             if pin.fp != contact.pin.fp:  # the bundle was the old one's

@@ -167,6 +167,7 @@ class Member:
         )
         self.opener.told = self.log.heard
         self.contacts.log = self.log
+        self.log.ended = self.contacts.forget_keys
         self.told: list[tuple[str, str]] = []
         self.shown: list[Message] = []
         self.bodies: list[bytes] = []
