@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 
 from securerelay.client import Sent
+from securerelay.crypto import contexts, hpke
+from securerelay.protocol import sealed
+from securerelay.sealing import envelope, plaintext
 from securerelay.sealing.plaintext import Content
+from securerelay.sealing.prekeys import Prekey
 from tests.client.sealing.village import Village
 
 
@@ -121,6 +125,92 @@ def test_wherever_a_receiver_dies_what_it_asks_for_is_asked_for(village: Village
     assert bob.texts == ["hello", "while you were away"]
     assert (1, 1) in seen
     assert (1, 0) not in seen
+
+
+def test_wherever_a_sender_dies_no_number_gets_another_content(village: Village, monkeypatch):
+    made: dict[bytes, Prekey] = {}
+    generate = Prekey.generate
+
+    def remembered() -> Prekey:
+        one = generate()
+        return made.setdefault(one.id, one)
+
+    monkeypatch.setattr(Prekey, "generate", remembered)
+    alice, bob = village.settle("alice", "bob")
+    said: dict[tuple[bytes, int], set[tuple[object, ...]]] = {}
+    sender, me = alice.sealing.own.identity, bob.sealing.own.identity
+    for steps in range(10):
+        alice.client.post("bob", b"%d" % steps)
+        village.clock.advance(0)
+        for _ in range(steps):
+            alice.network.run()
+            village.clock.advance(0)
+        if steps % 3 == 0:
+            village.clock.advance(3700)  # it is sealed anew, with newer keys
+        alice.kill()
+        alice.start(listen=False)
+    village.run(10)
+    for kind, *more in village.relay.said:
+        if kind == "send" and sealed.is_sealed(more[-1]) and more[1] == b"bob":
+            header, body = more[-1][:21], more[-1][21:]
+            info = envelope.binding(header, sender.fp, me.fp)
+            plain = hpke.unseal(made[header[13:]].key, info, body)
+            assert plain is not None
+            one = plaintext.verify(plain, sender, contexts.E2E_MESSAGE, info)
+            what = (one.to, one.index, one.time, one.content_type, one.body, one.replaces)
+            said.setdefault((one.stream, one.seq), set()).add(what)
+    assert len(said) >= 10
+    assert [what for what in said.values() if len(what) > 1] == []
+    assert sorted(bob.texts, key=int) == [str(n) for n in range(10)]
+    assert bob.notices == []
+
+
+def test_wherever_a_receiver_dies_as_it_changes_its_keys_everything_opens(village: Village):
+    alice, bob = village.settle("alice", "bob")
+    alice.say("bob", "hello")
+    for steps in range(12):
+        bob.kill()
+        village.clock.advance(3700)  # new keys are due
+        bob.events = bob.client.events("notice", "refused")
+        bob.client.startService()
+        for _ in range(steps):
+            bob.network.run()
+            village.clock.advance(0)
+        if steps % 2:
+            alice.say("bob", str(steps))
+        bob.kill()
+        alice.say("bob", str(steps))
+        bob.start()
+        village.run(3)
+    assert bob.texts[:1] == ["hello"]
+    assert bob.texts[1:] == [str(n) for n in range(12) for _ in range(1 + n % 2)]
+    assert (bob.notices, alice.notices) == ([], [])
+
+
+def test_wherever_a_receiver_dies_as_messages_come_each_is_shown_and_none_is_missed(
+    village: Village,
+):
+    alice, bob = village.settle("alice", "bob")
+    for steps in range(10):
+        bob.stop()
+        for n in range(3):
+            alice.say("bob", f"{steps} {n}")
+        bob.events = bob.client.events("notice", "refused")
+        bob.listening, bob.waiting = bob.client.listen(), None
+        bob.client.startService()
+        for _ in range(steps):
+            bob.network.run()
+            village.clock.advance(0)
+            bob.look()
+        bob.kill()
+        before = len(bob.texts)
+        bob.start()
+        village.run(3)
+        again = bob.texts[before:]
+        assert bob.texts.count(f"{steps} 0") <= 2
+        assert again == sorted(again), "in order"
+    assert sorted(set(bob.texts)) == [f"{steps} {n}" for steps in range(10) for n in range(3)]
+    assert bob.notices == []
 
 
 def test_what_is_shown_and_not_dealt_with_is_not_missed_after_a_reconnection(village: Village):
