@@ -342,6 +342,11 @@ class Gate:
             if penalty.acting and penalty.until > now
         }
 
+    def penalised(self) -> int:
+        """Count the sources that are refused now, which costs less than to list them."""
+        now = self._seconds()
+        return sum(one.acting and one.until > now for one in self._penalties.values())
+
     def lift(self, source: str | None = None) -> int:
         """Forget penalties.
 

@@ -78,7 +78,7 @@ class Numbers:
             "peers_connected": told["peers"],
             "peers_listening": told["listening"],
             "strangers": relay.gate.unauthenticated,
-            "penalties": len(relay.gate.penalties()),
+            "penalties": relay.gate.penalised(),
             "alarms": self._alarms,
             "mailbox_messages": self._mail.count,
             "mailbox_bytes": self._mail.size,

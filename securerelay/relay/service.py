@@ -235,7 +235,7 @@ class RelayService:
             "refused": self.gate.refused,
             "refusals": dict(self.gate.refusals),
             "failures": dict(self.gate.failures),
-            "penalties": len(self.gate.penalties()),
+            "penalties": self.gate.penalised(),
             "alarms": sum(row.disputed is not None for row in invitations),
         }
 

@@ -156,11 +156,13 @@ class TestGate:
         assert not door.arrived("192.0.2.1")
         assert door.arrived("192.0.2.2")
         assert door.penalties() == {"192.0.2.1": 15.0}
+        assert door.penalised() == 1
         clock.advance(14)
         assert not door.arrived("192.0.2.1"), "it acts until it has run out"
         clock.advance(2)
         assert door.arrived("192.0.2.1")
         assert door.penalties() == {}
+        assert door.penalised() == 0
 
     def test_the_moment_when_a_penalty_begins_to_act_is_told_once(self) -> None:
         clock = Clock()
