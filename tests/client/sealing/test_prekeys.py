@@ -6,6 +6,8 @@ from twisted.internet.defer import Deferred
 
 from securerelay.client.sealing import own
 from securerelay.client.state import State
+from securerelay.protocol import lines
+from tests.client.sealing.test_attacks import second
 from tests.client.sealing.village import DAY, Person, Village
 
 
@@ -74,6 +76,19 @@ def test_a_connected_program_publishes_every_hour(village: Village):
     (_bob,) = village.settle("bob")
     village.pass_(4 * 3600 + 60)
     assert len(village.relay.bundles["bob"]) == 5
+
+
+def test_keys_of_somebody_else_in_our_name_take_no_number_from_ours(village: Village):
+    _, bob = village.settle("alice", "bob")
+    raw = lines.encode(second(village, "bob", (1 << 63) - 1))
+    village.relay.serve = lambda to, name, true: {**true, "bundle": raw} if name == to else true
+    village.clock.advance(3600)
+    bob.restart()
+    village.relay.serve = lambda to, name, true: true
+    before = len(village.relay.bundles["bob"])
+    village.clock.advance(3600)
+    bob.restart()
+    assert len(village.relay.bundles["bob"]) == before + 1
 
 
 def test_what_one_program_destroyed_another_one_forgets(village: Village):

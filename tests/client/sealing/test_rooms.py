@@ -370,6 +370,7 @@ class TestMissingKeys:
         bob.tell("alice", KeyRequest.CONTENT_TYPE, KeyRequest(key.room_id, key.id).body())
         bob.say("alice", "after")
         assert alice.texts == ["bob: after"]
+        alice.inbox.check()
 
     def test_a_key_of_somebody_elses_is_not_given_on(self, town: Town, team: tuple[Member, ...]):
         alice, bob, carol = team
