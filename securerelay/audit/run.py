@@ -12,6 +12,7 @@ from securerelay.audit.handshake import Seen, Visit
 from securerelay.audit.strangers import Knowing, NoRelay, Offer, Outside
 from securerelay.audit.verdict import UNCHECKED, Verdict
 from securerelay.crypto import primitives
+from securerelay.errors import ConnectError
 from securerelay.identity.certificates import Certified
 from securerelay.protocol.connection import ClientTicket, Credential
 
@@ -55,13 +56,17 @@ def audit(
         What was found; :attr:`Verdict.stopped` says if it is not all.
 
     Raises:
-        ConnectError: if nobody listens.
+        ConnectError: if nobody listens from the beginning.
     """
     verdict = Verdict()
     try:
         _Audit(caller, verdict, who, now).run(slow)
     except Shut:
         verdict.stopped = SHUT
+    except ConnectError as error:
+        if not verdict.findings:
+            raise
+        verdict.stopped = str(error)
     except NoRelay:
         verdict.stopped = "what listens there is no relay, or speaks another version of SR1"
     return verdict

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from securerelay.audit.caller import Caller
 from securerelay.audit.run import Who, audit
 from securerelay.audit.verdict import Finding, Verdict
+from securerelay.errors import ConnectError
 from securerelay.relay.config import Config
 from tests.relay.world import Pipe, World
 
@@ -82,6 +83,7 @@ class Audited:
         self.caller: Caller
         self.alter: Alter = bytes
         self.banner = b""
+        self.listens = 30
         self.slept = 0.0
 
     def arm(self, **changes: Any) -> None:
@@ -101,6 +103,8 @@ class Audited:
         """Audit it as somebody who knows its id, unless told otherwise."""
 
         def connect() -> MemoryWire:
+            if self.caller.count > self.listens:
+                raise ConnectError("nobody listens")
             return MemoryWire(self.world, self.alter, self.banner)
 
         self.caller = Caller(connect, self.world.clock.seconds, self._sleep)

@@ -13,6 +13,7 @@ from securerelay.audit.handshake import Attempt
 from securerelay.audit.run import Who
 from securerelay.audit.strangers import Knowing, Outside
 from securerelay.audit.verdict import Verdict
+from securerelay.errors import ConnectError
 from securerelay.identity.certificates import check_peer
 from securerelay.protocol import hello
 from securerelay.protocol.hello import KnockMemory
@@ -139,6 +140,16 @@ def test_a_source_under_a_penalty_is_told_so() -> None:
     assert (verdict.findings, verdict.grade) == ([], "-")
     assert "penalty" in verdict.stopped
     assert audited.caller.count == 1
+
+
+def test_a_relay_that_goes_away_meanwhile_keeps_its_grades_so_far() -> None:
+    audited = Audited()
+    audited.listens = 6
+    verdict = audited.audit()
+    assert (grades(verdict)["groups"], verdict.stopped) == ("A", "nobody listens")
+    audited.listens = 0
+    with pytest.raises(ConnectError):
+        audited.audit()
 
 
 @pytest.mark.parametrize(
