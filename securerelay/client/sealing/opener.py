@@ -26,7 +26,7 @@ from securerelay.protocol.sealed import DIRECT, ROOM, DirectHeader, RoomHeader
 from securerelay.sealing import envelope, pins, resend
 from securerelay.sealing.envelope import Delivery, Opened
 from securerelay.sealing.fingerprint import Identity
-from securerelay.sealing.plaintext import Content
+from securerelay.sealing.plaintext import STREAM_SIZE, Content
 from securerelay.sealing.verdicts import Rejected, Then, Verdict
 
 LOOK_AGAIN = 60_000
@@ -128,7 +128,14 @@ class Opener:
         except RemoteError:
             await self._take_plain(came)
             return
-        delivery = Delivery(name, to.decode(), lines.decode(stream.decode()), seq)
+        try:
+            # Whoever sends chooses its stream's name: it may stand for no bytes.
+            place = lines.decode(stream.decode(), STREAM_SIZE)
+        except RemoteError:
+            self._notices.show(Verdict.MISDIRECTED, name)
+            self.inbox.drop(n)
+            return
+        delivery = Delivery(name, to.decode(), place, seq)
         arrival = Arrival(n, delivery, header, body, time)
         try:
             identity = await self._sender(name, header.sender_id)

@@ -81,6 +81,24 @@ def test_a_request_for_a_number_that_cannot_be_does_not_end_the_receiver(town) -
     assert bob.notices == [ALTERED]
 
 
+@pytest.mark.parametrize(
+    ("stream", "inside"),
+    [(b"A" * 21 + b"B", None), (b"A" * 22, bytes(1400)), (b"A" * 22, b"\xff" * 1400)],
+    ids=["a stream's name that stands for no bytes", "zeros", "ones"],
+)
+def test_no_envelope_ends_the_receiver(town, stream: bytes, inside: bytes | None) -> None:
+    village, bob, mallory = town
+    mallory.say("bob", "before")
+    post = village.relay.carried[-1]
+    body = post.body if inside is None else post.body[:21] + inside
+    village.relay.put(replace(post, stream=stream, seq=1, body=body))
+    village.run(1)
+    mallory.say("bob", "after")
+    assert bob.texts == ["before", "after"]
+    assert bob.notices == [ALTERED]
+    assert not village.relay.mailboxes[b"bob"].posts
+
+
 def test_nobody_can_stand_for_a_message_of_somebody_elses(town) -> None:
     village, bob, mallory = town
     (alice,) = village.settle("alice")
