@@ -31,6 +31,28 @@ def test_the_authority_is_called_after_its_key():
     assert repr(ours) == f"<Authority {ours.relay_id.hex()}>"
 
 
+def test_an_authority_may_sign_certificates_and_nothing_else():
+    made = Authority.from_key(rsa_key(2048, 100), NOW)
+    found = x509.load_der_x509_certificate(made.certificate).extensions
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(made.public_key)
+    assert [(one.value, one.critical) for one in found] == [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (usage, True),
+        (identifier, False),
+    ]
+
+
 def test_a_new_authority_has_a_key_of_its_own():
     made = Authority.create(NOW, bits=2048)
     assert made.relay_id != authority().relay_id

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securerelay.errors import ProfileError
-from securerelay.identity import sealingkeys
+from securerelay.identity import keyfile, sealingkeys, ticketfile
 from securerelay.identity.profile import SEALING, Profile
 from securerelay.identity.sealingkeys import SealingKeys
 from tests.identity.test_profile import enrol
@@ -30,6 +33,21 @@ def test_nothing_of_them_is_readable_in_the_file_or_in_a_log(tmp_path):
     assert keys.seed not in path.read_bytes()
     assert keys.data_key not in path.read_bytes()
     assert repr(keys) == "SealingKeys()"
+
+
+@pytest.mark.parametrize(
+    ("sealed", "purpose"),
+    [
+        (lambda: sealingkeys.seal(SealingKeys(b"s" * 32, b"d" * 32), rsa_key()), b"sealing keys"),
+        (lambda: ticketfile.seal([], rsa_key()), b"tickets"),
+    ],
+)
+def test_each_file_is_sealed_under_a_key_of_its_own(sealed, purpose):
+    data, info = sealed(), b"securerelay/1 profile " + purpose
+    secret = hmac.digest(bytes(48), keyfile.to_der(rsa_key()), "sha384")
+    key = hmac.digest(secret, info + b"\1", "sha384")[:32]
+    content = AESGCM(key).decrypt(data[:12], data[12:], info)
+    assert content in (b"s" * 32 + b"d" * 32, b"[]")
 
 
 def test_another_key_or_a_damaged_file_gives_none(tmp_path):
