@@ -292,7 +292,7 @@ def test_who_does_not_seal_is_refused_where_the_operator_asks_for_it(
 ) -> None:
     """Whatever a body claims in its text; only the form of an envelope passes."""
     before = siege.configuration.read_text()
-    siege.extra.add("config.read")
+    siege.extra |= {"config.read", "message.unsealed"}
     siege.configuration.write_text(before.replace("sealed = false", "sealed = true"))
     assert siege.daemon.admin("reload")["ok"]
     client = siege.enter(mallory)
