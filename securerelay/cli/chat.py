@@ -11,7 +11,7 @@ from securerelay import names
 from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
 from securerelay.cli.output import Output
-from securerelay.cli.profiles import Access, access_options
+from securerelay.cli.profiles import Access, access_options, reading_option
 from securerelay.cli.send import type_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ TIMEOUT = 60.0
     is_flag=True,
     help="With keys that live in memory alone and as long as the talk; both ends give this.",
 )
+@reading_option
 @access_options
 @click.pass_obj
-def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
+def command(
+    common: Common, access: Access, peer: str, ephemeral: bool, read_receipts: bool
+) -> None:
     """Talk with PEER, or in a room (@NAME): each line typed is sent, and what comes is shown.
 
     The line "exit", or Ctrl-D, ends the talk.
@@ -43,6 +46,7 @@ def command(common: Common, access: Access, peer: str, ephemeral: bool) -> None:
     talk. Both ends show a fingerprint: if it is the same, read to each other over the telephone for
     instance, not even the relay can listen.
     """
+    access.read_receipts = read_receipts
     if peer.startswith("@") and not ephemeral:
         names.check_room(peer)
     else:

@@ -13,7 +13,7 @@ from securerelay.cli.durations import Duration
 from securerelay.cli.exits import Failure
 from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
-from securerelay.cli.profiles import Access, access_options
+from securerelay.cli.profiles import Access, access_options, reading_option
 from securerelay.cli.shown import Shown, opened
 from securerelay.errors import TimedOut
 
@@ -32,21 +32,31 @@ if TYPE_CHECKING:
     help="Leave after this time; with --count, with status 7 if fewer came.",
 )
 @click.option("--exec", "exec_", metavar="COMMAND", help="Run this for each message.")
+@reading_option
 @access_options
 @click.pass_obj
 def command(
-    common: Common, access: Access, count: int | None, timeout: float | None, exec_: str | None
+    common: Common,
+    access: Access,
+    count: int | None,
+    timeout: float | None,
+    exec_: str | None,
+    read_receipts: bool,
 ) -> None:
     """Receive messages: those that waited first, then as they come.
 
     A message is acknowledged once it has been written out. If listen is killed just then, the next
-    one writes that last message out again. With --exec it is the command's: it gets
-    the body on its standard input, and SECURERELAY_FROM, _TO, _TIME (Unix milliseconds), _N,
-    _STREAM, _SEQ and _ID (stream:seq, the same if the message comes again) in its environment.
-    COMMAND is split into words as a shell would, but no shell runs it. Commands run one after the
-    other. A message whose command ends with status 0 is acknowledged; if one fails, listen ends
-    with status 1, and the message stays with the relay and comes again.
+    one writes that last message out again. A sender who asked for it (send --wait delivered) is
+    told so, in a sealed message, unless --no-read-receipts is given.
+
+    With --exec a message is the command's: it gets the body on its standard input, and
+    SECURERELAY_FROM, _TO, _TIME (Unix milliseconds), _N, _STREAM, _SEQ and _ID (stream:seq, the
+    same if the message comes again) in its environment. COMMAND is split into words as a shell
+    would, but no shell runs it. Commands run one after the other. A message whose command ends with
+    status 0 is acknowledged; if one fails, listen ends with status 1, and the message stays with
+    the relay and comes again.
     """
+    access.read_receipts = read_receipts
     out = common.out
     words = _words(exec_) if exec_ is not None else None
 

@@ -33,6 +33,9 @@ class Access:
         passphrase_file: holds the passphrase of its key, if it has one and the file is given.
         groups: key exchanges to permit, best first; None for the library's choice.
         plain: peers and rooms with whom messages are not sealed.
+
+    Attributes:
+        read_receipts: whether those who ask for it are told that their messages were read.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Access:
         self._file = passphrase_file
         self._groups = groups
         self._plain = plain
+        self.read_receipts = True
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -136,6 +140,8 @@ class Access:
             }
             if self._plain:
                 options["plain"] = self._plain
+            if not self.read_receipts:
+                options["read_receipts"] = False
             if connected:
                 client = await connect(profile, timeout=timeout, **options)
             else:
@@ -188,6 +194,14 @@ plain_option = click.option(
     envvar="SECURERELAY_PLAIN_WITH",
     metavar="NAME,...",
     help="Peers and rooms, such as services, with whom messages are not sealed.",
+)
+
+
+reading_option = click.option(
+    "--read-receipts/--no-read-receipts",
+    default=True,
+    show_default=True,
+    help="Whether senders who ask for it are told that their messages were read.",
 )
 
 

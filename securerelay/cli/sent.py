@@ -26,8 +26,10 @@ def command(common: Common, count: int, state: str | None) -> None:
 
     A message is queued until the relay has answered for it; then it is accepted, and delivered once
     the recipient's program has acknowledged it, if that was asked for; expired if its time ran out
-    before; or refused, with the reason. Members of a room that do not get a message are named with
-    it. This is remembered for 30 days, and shown without asking the relay.
+    before; or refused, with the reason. All that is the relay's word. A message is read once its
+    recipient has said so in a sealed message of its own, which comes with the next listen or chat.
+    Members of a room that do not get a message are named with it. This is remembered for 30 days,
+    and shown without asking the relay.
     """
     from securerelay.client.state import NAME, State
 
@@ -54,6 +56,7 @@ def _say(common: Common, record: Record) -> None:
         "queued": record.queued,
         "settled": record.settled,
         "delivered": record.delivered,
+        "read": record.read,
         "missed": record.missed,
     }
     template = "{sent}  {to}  {state}"
@@ -63,6 +66,6 @@ def _say(common: Common, record: Record) -> None:
         template += " {when}"
     if record.missed:
         template += "; not by {not_by}"
-    when = moment(record.delivered or record.settled)
+    when = moment(record.read or record.delivered or record.settled)
     not_by = ", ".join(f"{name} ({code})" for name, code in record.missed.items())
     common.out.say(shown, template, sent=moment(record.queued), when=when, not_by=not_by)

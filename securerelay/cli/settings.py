@@ -33,9 +33,9 @@ FILE_NAME = "client.toml"
 
 _TOP = {
     **{"json": bool, "profile": str, "data": str},
-    **{"groups": str, "passphrase_file": str, "plain_with": str},
+    **{"groups": str, "passphrase_file": str, "plain_with": str, "read_receipts": bool},
 }
-_OF_MANY_VERBS = ("groups", "passphrase_file", "plain_with")
+_OF_MANY_VERBS = ("groups", "passphrase_file", "plain_with", "read_receipts")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -233,7 +233,8 @@ class Client(Service):
             body: what to carry.
             ttl: seconds that the relay keeps it for an absent recipient; None for the relay's
                 default, 0 to hand it over now or not at all; such a message is never journaled.
-            receipt: have the recipient's acknowledgement told as an event ``receipt``.
+            receipt: have the recipient's acknowledgement told: by the relay as an event
+                ``receipt``, and by the recipient itself, if it is sealed, as an event ``read``.
             wait: ``queued`` until the message is on this machine's disk, ``accepted`` until the
                 relay answers for it, ``delivered`` until the recipient's client has acknowledged
                 it.

@@ -107,6 +107,20 @@ def test_delivered_means_that_the_recipient_has_it(alice: Person, bob: Person):
     assert (late.status, late.error) == (7, "timeout")
 
 
+def test_who_reads_a_message_says_so_unless_he_keeps_it_to_himself(alice: Person, bob: Person):
+    states = []
+    for options in ((), ("--no-read-receipts",)):
+        with bob.running("listen", "--count", "1", *options) as listening:
+            alice.must("send", "bob", "read this", "--wait", "delivered")
+            assert listening.wait() == 0
+        alice.must("listen", "--timeout", "2")
+        (sent,) = alice.must("sent", "--count", "1", "--json").records
+        states.append((sent["state"], sent["read"] is not None))
+    assert states == [("read", True), ("delivered", False)]
+    told = alice.must("sent", "--state", "read", "--json").records
+    assert {one["state"] for one in told} == {"read"}
+
+
 def test_each_line_is_sent_as_it_is_typed(alice: Person, bob: Person):
     with (
         bob.running("listen", "--json") as listening,
