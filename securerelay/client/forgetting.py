@@ -24,6 +24,8 @@ MOST_SETTLED = 1_000_000
 """Messages with a verdict that are remembered at most."""
 MOST_DEALT = 200_000
 """Streams of others that are remembered at most, and of what came of their indices."""
+MOST_OF_ONE = 50_000
+"""Streams of one sender among them: whoever has many has only its own forgotten."""
 
 
 def forget(db: sqlite3.Connection, now: int) -> None:
@@ -53,6 +55,12 @@ def forget(db: sqlite3.Connection, now: int) -> None:
     )
     db.execute("DELETE FROM missed WHERE message NOT IN (SELECT id FROM message)")
     heads.forget(db, now)
+    db.execute(
+        "DELETE FROM dealt WHERE (sender, stream) IN (SELECT sender, stream FROM "
+        "(SELECT sender, stream, row_number() OVER (PARTITION BY sender ORDER BY used DESC) AS nth "
+        "FROM dealt) WHERE nth > ?)",
+        (MOST_OF_ONE,),
+    )
     for table, key in (("dealt", "sender, stream"), ("account", "fp, stream, recipient")):
         db.execute(f"DELETE FROM {table} WHERE used < ?", (now - DEALT_KEPT,))  # noqa: S608
         db.execute(

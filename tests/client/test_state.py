@@ -252,6 +252,17 @@ def test_memory_of_much_is_bounded(state: State, monkeypatch: pytest.MonkeyPatch
     assert count == 2
 
 
+def test_whoever_has_streams_without_end_has_only_its_own_forgotten(state: State, monkeypatch):
+    monkeypatch.setattr(forgetting, "MOST_DEALT", 4)
+    monkeypatch.setattr(forgetting, "MOST_OF_ONE", 2)
+    for number in range(9):
+        sender = "bob" if number < 2 else "mallory"
+        state.deal({(sender, f"{number:022}"): [1]}, number)
+    state.forget(9)
+    left = state._db.execute("SELECT stream FROM dealt ORDER BY stream").fetchall()
+    assert [int(stream) for (stream,) in left] == [0, 1, 7, 8]
+
+
 def test_two_processes_note_what_they_dealt_with_in_one_history(state: State, tmp_path):
     other = State(tmp_path)
     state.deal({("bob", STREAM): [1, 3]}, 0)
