@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from securerelay.crypto import primitives
 from securerelay.crypto.groups import GROUPS
 from securerelay.crypto.primitives import SUITES
 from tests.protocol.ends import (
     ALICE,
     RELAY_ID,
     STRANGER,
+    TIME,
     Ends,
     certificate,
     check,
@@ -17,6 +19,7 @@ from tests.protocol.ends import (
     credential,
     enrolment,
     relay_config,
+    rsa_key,
 )
 
 ALL = tuple(GROUPS)
@@ -31,8 +34,13 @@ def test_every_group_and_suite_establishes_and_carries_data(group: str, suite: s
     assert ends.established
     assert (ends.relay.connection.group, ends.relay.connection.suite) == (group, suite)
     assert ends.relay.connection.session_id == ends.client.connection.session_id
-    assert ends.relay.peer is not None
-    assert ends.relay.peer.name == "alice"
+    peer = ends.relay.peer
+    assert peer is not None
+    assert (peer.name, peer.certificate) == ("alice", certificate("alice", ALICE, "peer"))
+    assert peer.certificate_sha256 == primitives.sha256(peer.certificate)
+    assert peer.peer_spki == primitives.spki(rsa_key(ALICE).public_key())
+    assert (peer.group, peer.suite, peer.auth_time) == (group, suite, None)
+    assert peer.session_id == ends.client.connection.session_id
     assert ends.client.welcomes[0].relay_name == "box"
     ends.exchange()
 
@@ -55,8 +63,12 @@ def test_a_ticket_resumes_without_signatures_and_only_once() -> None:
     second.run()
     assert second.established
     assert second.relay.asked == ["ticket", "peer"]
-    assert second.relay.peer is not None
-    assert second.relay.peer.resumed
+    before, peer = first.relay.peer, second.relay.peer
+    assert before is not None
+    assert peer is not None
+    assert (peer.resumed, peer.certificate, peer.auth_time) == (True, b"", TIME)
+    for name in ("name", "certificate_sha256", "peer_spki"):
+        assert getattr(peer, name) == getattr(before, name)
     assert second.client.welcomes[0].resumed
     second.exchange()
 

@@ -42,6 +42,17 @@ def test_items_are_read_by_type() -> None:
     assert items.number(1) == 0x6162
 
 
+def test_a_field_of_an_exact_size_takes_no_other_and_may_be_missing_if_it_says_so() -> None:
+    form = Form({1: exactly(2), 2: exactly(3, optional=True), 9: exactly(4)}, signature=9)
+    whole = [(1, b"ab"), (2, b"abc"), (9, b"sign")]
+    for items in (whole, [whole[0], whole[2]]):
+        found = form.read(encode_items(items))
+        assert (found.values, found.signed) == (dict(items), encode_items(items[:-1]))
+    assert "item 01" in refused(form, (1, b"abc"), whole[2])
+    assert "item 01" in refused(form, (1, b"a"), whole[2])
+    assert refused(form, *whole[1:])
+
+
 def test_numbers_are_such_as_a_database_keeps() -> None:
     form = Form({1: number()})
     highest = {1: u64(NUMBERS - 1)}

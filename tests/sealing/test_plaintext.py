@@ -20,7 +20,7 @@ from tests.sealing.world import MS, STREAM, alice, bob, message
 CONTEXT, BOUND = contexts.E2E_MESSAGE, b"info"
 FULL = message(
     skipped=(1, 2),
-    heads=((b"o" * 16, 9), (b"p" * 16, 1)),
+    heads=((b"o" * 16, 1 << 62), (b"p" * 16, 1)),
     replaces=Place(b"q" * 16, 5, 2),
     log_head=(8, b"r" * 32),
 )
@@ -34,7 +34,7 @@ FULL_ITEMS = {
     0x16: b"text/plain",
     0x17: b"hello",
     0x18: u64(1) + u64(2),
-    0x19: b"o" * 16 + u64(9) + b"p" * 16 + u64(1),
+    0x19: b"o" * 16 + u64(1 << 62) + b"p" * 16 + u64(1),
     0x1A: b"q" * 16 + u64(5) + u64(2),
     0x1B: u64(8) + b"r" * 32,
 }

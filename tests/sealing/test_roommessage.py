@@ -48,6 +48,10 @@ def opened(
 
 def test_what_a_member_seals_a_member_opens() -> None:
     assert opened(BODY) == SAID
+    whole = roommessage.unseal(
+        BODY, delivery(to="@team"), lambda _: alice().identity, {KEY.id: KEY}.get
+    )
+    assert whole.sender == alice().identity
 
 
 def test_it_is_a_header_then_what_aes_made_of_the_signed_plaintext() -> None:
