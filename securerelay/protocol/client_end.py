@@ -120,7 +120,6 @@ class ClientConnection(Link):
 
     def _complete_with(self, done: ClientComplete) -> None:
         self._initiator = None
-        self._complete = done
         self._resumption = done.secrets.resumption
         self.suite, self.group, self.session_id = done.suite, done.group, done.session_id
         self._establish(done.secrets.root, done.secrets.client, done.secrets.relay)
