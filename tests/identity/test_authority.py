@@ -73,6 +73,8 @@ def test_a_peer_gets_thirty_days_from_an_hour_ago():
     assert (peer.not_before, peer.not_after) == (NOW - HOUR, NOW - HOUR + 30 * DAY)
     assert (issued.not_before, issued.not_after) == (peer.not_before, peer.not_after)
     assert pem.read(issued.pem) == issued.der
+    extensions = x509.load_der_x509_certificate(issued.der).extensions
+    assert not extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
 
 def test_a_relay_gets_ninety_days():
@@ -126,8 +128,9 @@ class TestTls:
         extensions = x509.load_der_x509_certificate(issued.der).extensions
         purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH]
-        basic = extensions.get_extension_for_class(x509.BasicConstraints)
-        assert (basic.critical, basic.value.ca) == (True, False)
+        assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+        critical = [type(one.value) for one in extensions if one.critical]
+        assert critical == [x509.BasicConstraints, x509.KeyUsage]
         for role in ("relay", "peer"):
             with pytest.raises(CertificateError):
                 certificates.check(authority().public_key, issued.der, role)

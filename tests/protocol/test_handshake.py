@@ -101,6 +101,7 @@ def test_a_newcomer_enrols_and_the_relay_closes() -> None:
     assert welcome.certificate is not None
     assert check("peer", welcome.certificate).name == "alice"
     assert welcome.tickets == ()
+    assert ends.relay.connection.group == ends.client.connection.group == ALL[0]
     assert [end.orderly for end in ends.client.ends + ends.relay.ends] == [True, True]
 
 

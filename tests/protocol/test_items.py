@@ -125,7 +125,10 @@ def test_padding_is_an_item_of_zeros_that_ends_it() -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    [b"", b"\0", bytes(4), encode_item(0, b"\0\1"), encode_item(0, b"") + b"\0", b"\0\0\0\0\2\0"],
+    [
+        *(b"", b"\0", bytes(4), encode_item(0, b"\0\1"), encode_item(0, b"") + b"\0"),
+        *(b"\0\0\0\0\2\0", b"\0\1\0\0\0"),
+    ],
 )
 def test_padding_that_is_missing_not_zeros_or_of_another_length_is_refused(tail: bytes) -> None:
     assert refused(PADDED, (1, b"ab"), tail=tail).startswith("padding")

@@ -91,6 +91,12 @@ def test_a_record_that_does_not_open_ends_the_connection_without_a_word() -> Non
         assert receiver.out == []
 
 
+def test_a_breach_before_the_handshake_is_over_is_no_orderly_end() -> None:
+    ends = Ends.make()
+    ends.relay.connection.receive(b"noise\n")
+    assert how(ends.relay) == [("bad-line", False, False)]
+
+
 def test_nothing_is_read_or_said_after_the_end() -> None:
     ends = established()
     late = [record(ends.client.connection, Kind.CLOSE, b"done")]

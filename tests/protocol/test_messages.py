@@ -331,6 +331,13 @@ def test_runs_hold_what_comes_one_by_one(rows: list[Any], cuts: list[int]) -> No
     assert singly(hear_runs(*pieces)) == hear(relay_decoder, stream)
 
 
+def test_a_run_may_be_cut_anywhere() -> None:
+    stream = b"".join(messages.send(seq, b"bob", None, False, b"body") for seq in range(1, 5))
+    said = hear(relay_decoder, stream)
+    for cut in range(len(stream)):
+        assert singly(hear_runs(stream[:cut], stream[cut:])) == said
+
+
 @pytest.mark.parametrize(
     "bad",
     [

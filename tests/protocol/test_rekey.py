@@ -316,7 +316,8 @@ def test_the_relay_says_nothing_between_its_answer_and_done() -> None:
     said = ends.to_client()
     assert [kind for kind, _ in opened(ends.client.connection, said)] == [Kind.REKEY]
     relay.tick()
-    assert [end.code for end in ends.relay.ends] == ["rekey-overdue"]
+    (end,) = ends.relay.ends
+    assert (end.code, end.orderly, end.by_peer) == ("rekey-overdue", False, False)
     assert ends.to_client() == b""
 
 

@@ -27,6 +27,7 @@ def test_the_parts_cover_an_envelope_without_gaps(body: bytes) -> None:
 
 def test_whose_it_is_and_which_keys_open_it_are_named() -> None:
     direct = {part.name: part.value for part in explain(sealed())}
+    assert direct["magic"] == "SRE1"
     assert direct["sender id"] == alice().identity.sender_id.hex()
     assert direct["prekey id"] == bob().prekey.id.hex()
     group = {part.name: part.value for part in explain(SEALED_ROOM)}

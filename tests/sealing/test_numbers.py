@@ -72,7 +72,9 @@ def test_a_newcomer_to_a_room_misses_nothing_from_before() -> None:
     ledger, arrival = Ledger.joined(58).arrive(58)
     assert (ledger.highest, arrival) == (58, Arrival())
     assert ledger.arrive(57)[1] == Arrival(late=True)
+    assert ledger.arrive(61)[0].missing == (59, 60)
     assert Ledger.joined(0).arrive(1)[1] == Arrival()
+    assert Ledger.joined(1) == Ledger()
 
 
 def test_a_gap_without_end_costs_little_and_is_counted_right() -> None:
