@@ -16,8 +16,8 @@ from securerelay.identity.keylog import Kind, Leaf
 _WORDS = {
     "peer-revoked": "{peer} was revoked, as the relay's key log says; nothing is sent to that name "
     "any more. If this is a surprise, ask {peer}, not through the relay",
-    "peer-closed": "{peer} has closed that name, as the relay's key log says; nothing is sent to it "
-    "any more",
+    "peer-closed": "{peer} has closed that name, as the relay's key log says; nothing is sent to "
+    "it any more",
 }
 _CODES = {Kind.REVOKED: "peer-revoked", Kind.CLOSED: "peer-closed"}
 CODES = frozenset(_CODES.values())

@@ -79,6 +79,11 @@ class OwnKeys:
         """Ourselves, as contacts pin us."""
         return self.author.identity
 
+    @property
+    def fps(self) -> frozenset[bytes]:
+        """Our fingerprint, and those that it followed."""
+        return frozenset((self.identity.fp, *(one.old.fp for one in self._former)))
+
     def published(self) -> Deferred[None]:
         """Say when the relay has a bundle of ours: before, nobody could check what we seal.
 

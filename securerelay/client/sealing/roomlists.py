@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from twisted.internet.defer import DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
 from securerelay.client.journal import Journal
 from securerelay.client.sealing.contacts import Contacts
@@ -225,6 +225,10 @@ class Lists:
             member: fp for member, fp in one.members.items() if fp in (one.owner, one.signer)
         }
         await self.meet(signers)
+        known = self._identities(signers)
+        await self._wait(
+            [self._contacts.renew(who) for who, fp in signers.items() if fp not in known]
+        )
         roomlist.verify(one, self._identities(signers).get)
         return one, signers
 
@@ -240,7 +244,14 @@ class Lists:
         """
         await self._contacts.look_up(members)
         wanted = [name for name in members if fresh or self._contacts.pin(name) is None]
-        asked = [self._contacts.want(name, members[name]) for name in wanted]
+        await self._wait([self._contacts.want(name, members[name]) for name in wanted])
+
+    async def _wait(self, asked: Iterable[Deferred[typing.Any]]) -> None:
+        """Wait for keys; whose are not to be had is told by what needs them.
+
+        Raises:
+            ConnectError: the relay could not be asked.
+        """
         for _, result in await DeferredList(asked, consumeErrors=True):
             error = getattr(result, "value", None)
             if isinstance(error, (ConnectError, TimedOut)):

@@ -179,10 +179,16 @@ class Ownership:
 
     def signs(self, one: RoomList) -> bool:
         """Tell whether we may sign the list that follows one."""
-        return self._me.fp in (one.owner, *one.grant.admins) and one.has(self._me.fp)
+        if self._owns(one):
+            return any(map(one.has, self._own.fps))
+        return self._me.fp in one.grant.admins and one.has(self._me.fp)
+
+    def _owns(self, one: RoomList) -> bool:
+        """Tell whether a room is ours, perhaps from when we had other keys."""
+        return one.owner in self._own.fps
 
     async def settle(self, name: str) -> None:
-        """Sign a list without those who left, if the newest still has any.
+        """Sign a list without those who left, and with the keys by which others were followed.
 
         Raises:
             Rejected: the present list may not be used.
@@ -194,7 +200,13 @@ class Ownership:
         gone = one.members.keys() - await self._present(name)
         # Who was taken off by an admin's hand is still in the grant, which is the owner's.
         granted = set(one.grant.admins) - set(one.members.values())
-        if gone or (granted and self._me.fp == one.owner):
+        await self._contacts.look_up(one.members)
+        moved = any(
+            self._now(member, fp) != fp
+            for member, fp in one.members.items()
+            if fp != one.owner or self._owns(one)
+        )
+        if gone or moved or (granted and self._owns(one)):
             await self._change(name, lambda draft: None)
 
     async def _change(self, name: str, change: Change) -> dict[str, typing.Any]:
@@ -208,7 +220,7 @@ class Ownership:
             self._check_owner(before, draft)
             admins = set(draft.admins)
             change(draft)
-            if draft.admins != admins and self._me.fp != before.owner:
+            if draft.admins != admins and not self._owns(before):
                 raise Refused("not-permitted", "who is an admin is for the room's owner to say")
             try:
                 return await self._sign(before, draft)
@@ -222,7 +234,7 @@ class Ownership:
         draft = Draft({}, set())
         for member, fp in before.members.items():
             if member in present:
-                draft.members[member] = now = self._followed(member, fp)
+                draft.members[member] = now = self._now(member, fp)
                 if fp in before.grant.admins:
                     draft.admins.add(now)
         return draft
@@ -230,7 +242,9 @@ class Ownership:
     def _check_owner(self, before: RoomList, draft: Draft) -> None:
         """Refuse to sign what nobody would take: members pinned the owner, and rely on him."""
         for member, fp in before.members.items():
-            if fp == before.owner and draft.members.get(member) != fp:
+            if self._owns(before) or fp != before.owner:
+                continue
+            if draft.members.get(member) != fp:
                 became = "has new keys, and" if member in draft.members else "is gone, who alone"
                 raise Refused(
                     "not-permitted",
@@ -240,10 +254,12 @@ class Ownership:
 
     async def _sign(self, before: RoomList, draft: Draft) -> dict[str, typing.Any]:
         fps = set(draft.members.values())
-        if before.owner not in fps:
+        owner = self._me.fp if self._owns(before) else before.owner
+        if owner not in fps:
             raise Refused("not-permitted", "the owner cannot be removed")
-        grant, admins = before.grant.raw, draft.admins & fps - {before.owner}
-        if self._me.fp == before.owner and admins != set(before.grant.admins):
+        grant, admins = before.grant.raw, draft.admins & fps - {owner}
+        granted = (before.owner, set(before.grant.admins))
+        if owner == self._me.fp and (owner, admins) != granted:
             if len(admins) > roomlist.MAX_ADMINS:
                 raise Refused("too-many", f"a room has at most {roomlist.MAX_ADMINS} admins")
             number = before.grant.number + 1
@@ -252,7 +268,7 @@ class Ownership:
             before.name,
             room_id=before.room_id,
             version=before.version + 1,
-            owner=before.owner,
+            owner=owner,
             grant=grant,
             members=draft.members,
         )
@@ -287,8 +303,13 @@ class Ownership:
             first.subFailure.raiseException()
         return {name: peer.bound for name, peer in zip(names, found, strict=True)}
 
-    def _followed(self, name: str, fp: bytes) -> bytes:
-        """Return the fingerprint that followed a member's, if its contact's pin has moved."""
+    def _now(self, name: str, fp: bytes) -> bytes:
+        """Return the fingerprint that a list's next one has for a member.
+
+        It is the one that followed, if its contact's pin has moved, or if we are it.
+        """
+        if fp in self._own.fps:
+            return self._me.fp
         pin = self._contacts.pin(name)
         if pin is not None and any(former.identity.fp == fp for former in pin.former):
             return pin.fp
@@ -301,7 +322,7 @@ class Ownership:
         name = opened.content.body
         if is_room(name):
             one = await self._lists.load(name.decode("ascii"))
-            if one is not None and one.owner == self._me.fp:
+            if one is not None and self._owns(one):
                 self._notices.show(ASKS_TO_JOIN, opened.sender.name, room=one.name)
 
 

@@ -1,4 +1,4 @@
-"""A peer with new keys: contacts follow, what was sealed for the old ones opens, nothing is lost."""
+"""A peer with new keys: contacts follow, what was sealed for the old opens, nothing is lost."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -19,6 +20,7 @@ from securerelay.client.calls import Event, read_json
 from securerelay.client.inbox import Inbox, Message
 from securerelay.client.journal import Journal
 from securerelay.client.lane import InlineLane
+from securerelay.client.sealing import lineage
 from securerelay.client.sealing.contacts import Contacts, Recipient
 from securerelay.client.sealing.keylog import KeyLog
 from securerelay.client.sealing.notices import Notices
@@ -28,11 +30,15 @@ from securerelay.client.sealing.rooms import Rooms
 from securerelay.client.sealing.roomsealing import RoomSealing
 from securerelay.client.sealing.vault import Vault
 from securerelay.errors import Refused
+from securerelay.identity import keyfile
 from securerelay.identity.invitation import Invitation
+from securerelay.identity.nextkey import NextKey
 from securerelay.identity.profile import Profile
+from securerelay.protocol import lines
+from securerelay.sealing import succession
 from securerelay.sealing.plaintext import Content
 from tests.keys import NOW, authority, rsa_key, spki
-from tests.relay.world import RELAY_KEY, World, done
+from tests.relay.world import RELAY_KEY, Guest, World, credential, done
 
 KEYS = 8
 """RSA keys that all share: names make people different, and keys take long to make."""
@@ -138,7 +144,13 @@ class Member:
         profile = Profile.join(town.folder / name, invitation, key=rsa_key(index=index))
         row = world.enrol(name, index)
         profile.accept(row.der, ca_spki=authority().spki, relay_name="relay", now=world.date())
-        self.guest = world.join(name, index)
+        self.become(profile, world.join(name, index))
+
+    def become(self, profile: Profile, guest: Guest) -> None:
+        """Begin as a program that has just been started."""
+        town, world = self.town, self.town.world
+        self.profile, self.guest = profile, guest
+        name = f"{self.name}-{len(lineage.former(profile))}"
         self.stream = base64.urlsafe_b64encode(name.encode().ljust(16, b"-")).rstrip(b"=")
         self.guest.open(self.stream)
         self.guest.attend()
@@ -177,6 +189,28 @@ class Member:
         self._indices: dict[str, int] = {}
         self._read = 0
         self.away = False
+
+    def rotate(self, index: int) -> None:
+        """Get other keys, with the RSA key of an index, and begin anew."""
+        self.close()
+        profile, key, old = self.profile, self.profile.key(), self.own.identity
+
+        def succeed(spki: bytes, seed: bytes) -> bytes:
+            return succession.build(key, old, lineage.of(profile, spki, seed).fp, 5)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keyfile, "generate_key", lambda bits: rsa_key(index=index))
+            following = NextKey.prepare(profile, succeed)
+        session_id = self.guest.connection.session_id
+        assert session_id is not None
+        asked = {"key": following.spki, "proof": following.prove(session_id)}
+        status, said = self.guest.call(
+            "cert.renew", **{name: lines.encode(value) for name, value in asked.items()}
+        )
+        assert status == "ok"
+        der, world = lines.decode(said["certificate"]), self.town.world
+        self.become(following.adopt(der, now=world.date()), world.connect(credential(der, index)))
+        self.town.after(self.own.publish())
 
     def close(self) -> None:
         self.keys.close()
