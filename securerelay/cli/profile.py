@@ -32,8 +32,8 @@ def export(common: Common, file: Path, passphrase_file: Path | None) -> None:
 
     It holds the certificate and the keys that make you the peer, contacts with what you verified,
     what the outbox has left to send, and the account of what came. It leaves out the keys that
-    opened earlier messages, so that nobody who finds it reads those. A key that is under a
-    passphrase stays under it as well.
+    opened earlier messages, and what was sent, so that nobody who finds it reads those. A key that
+    is under a passphrase stays under it as well.
     """
     from securerelay.client import copies
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from securerelay import files
 from securerelay.client import state, statefile
+from securerelay.client.rows import QUEUED
 from securerelay.client.sealing.own import PUBLISHED
 from securerelay.errors import LocalError, ProfileError, RemoteError, StorageError
 from securerelay.identity import container, profile, profilefile, profiles, switching
@@ -47,7 +48,12 @@ _FORM = Form(
         _STATE: Field(1, _LARGEST_STATE, optional=True),
     }
 )
-_LEFT_OUT = ("DELETE FROM prekey", "DELETE FROM room_key")
+_LEFT_OUT = (
+    "DELETE FROM prekey",
+    "DELETE FROM room_key",
+    # The key that these are under comes along, for what is still to be sent.
+    f"UPDATE message SET body = NULL WHERE state != {QUEUED}",  # noqa: S608
+)
 # Without its prekeys the copy has to publish a new one, however fresh the last is.
 _FORGOTTEN = f"DELETE FROM fact WHERE key = '{PUBLISHED}'"  # noqa: S608
 

@@ -10,7 +10,8 @@ import pytest
 
 from securerelay import files
 from securerelay.client import copies
-from securerelay.client.rows import Change, Outgoing
+from securerelay.client.rows import ACCEPTED, Change, Outgoing, Verdict
+from securerelay.client.sealing import letters as letters_
 from securerelay.client.sealing import own
 from securerelay.client.sealing.roomvault import RoomVault
 from securerelay.client.sealing.vault import Contact, Vault
@@ -126,6 +127,26 @@ def test_what_opens_the_past_stays_behind_without_a_trace(
     for secret in (PREKEY.id, ROOM_KEY.id):
         assert secret in b"".join(path.read_bytes() for path in home.glob(f"{NAME}*"))
         assert secret not in b"".join(path.read_bytes() for path in after.path.iterdir())
+
+
+def test_what_was_sent_stays_behind_and_what_was_not_comes_along(
+    home: pathlib.Path, tmp_path: pathlib.Path
+):
+    letters = [
+        Outgoing(seq, "bob", None, False, b"wrapped %d" % seq, form=letters_.LETTER)
+        for seq in (1, 2)
+    ]
+    change = Change("l" * 22, "owner", MS, letters, last=2)
+    change.verdicts.append(Verdict(ACCEPTED, 1, 1, MS))
+    with contextlib.closing(State(home)) as state:
+        state.run([lambda state: state.apply(change)])
+        kept = state.db.execute("SELECT count(*) FROM message WHERE body IS NOT NULL").fetchone()
+        assert kept == (3,), "it could be asked for again"
+    after = moved(home, tmp_path)
+    with contextlib.closing(State(after.path)) as state:
+        assert [one.body for one in state.load("l" * 22, 0, 9)] == [b"wrapped 2"]
+        assert state.find("l" * 22, 1) is not None, "that it was sent is known"
+    assert b"wrapped 1" not in b"".join(path.read_bytes() for path in after.path.iterdir())
 
 
 def test_a_copy_without_prekeys_does_not_take_the_last_one_for_fresh(

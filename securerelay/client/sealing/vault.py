@@ -253,10 +253,7 @@ class Vault:
         state.db.execute(
             "INSERT INTO prekey VALUES (?, ?, ?, NULL, ?)", (prekey.id, number, now, wrapped)
         )
-        old = state.db.execute(
-            "SELECT id FROM prekey ORDER BY number DESC LIMIT -1 OFFSET ?", (prekeys.MOST,)
-        )
-        self.destroy_prekeys(state, [one for (one,) in old.fetchall()])
+        self.destroy_prekeys(state, [old for old, _ in self.prekey_lives(state)[: -prekeys.MOST]])
 
     def prekeys(self, state: State, known: Iterable[bytes] = ()) -> list[OwnPrekey]:
         """List prekeys, oldest first.
@@ -280,8 +277,7 @@ class Vault:
 
     def count_prekeys(self, state: State) -> int:
         """Count the prekeys."""
-        (count,) = state.db.execute("SELECT count(*) FROM prekey").fetchone()
-        return int(count)
+        return len(self.prekey_numbers(state))
 
     def supersede_prekeys(self, state: State, number: int, now: int) -> None:
         """Note that the relay has the bundle of a number, so that older prekeys are superseded."""
@@ -306,11 +302,16 @@ class Vault:
         Returns:
             Whether it is kept now, and was not before; None if it is not kept.
         """
-        body = message.body
-        place = (message.sender, message.stream, message.seq, message.key)
-        if state.db.execute(
-            "SELECT 1 FROM unopened WHERE sender = ? AND stream = ? AND seq = ? AND key = ?", place
-        ).fetchone():
+        inserted = state.db.execute(
+            "INSERT OR IGNORE INTO unopened "
+            "(n, sender, recipient, stream, seq, time, key, why, came, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(message.n, message.sender, message.to, message.stream, message.seq),
+                *(message.time, message.key, message.why, message.came, message.body),
+            ),
+        )
+        if not inserted.rowcount:
             return False
         limits = ((MOST_UNOPENED, None), (MOST_UNOPENED_OF_ONE, message.sender))
         for (most, most_bytes), sender in limits:
@@ -319,17 +320,9 @@ class Vault:
                 "WHERE sender = ifnull(?, sender)",
                 (sender,),
             ).fetchone()
-            if count >= most or size + len(body or b"") > most_bytes:
+            if count > most or size > most_bytes:
+                self.drop_unopened(state, [inserted.lastrowid or 0])
                 return None
-        state.db.execute(
-            "INSERT INTO unopened "
-            "(n, sender, recipient, stream, seq, time, key, why, came, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(message.n, message.sender, message.to, message.stream, message.seq),
-                *(message.time, message.key, message.why, message.came, body),
-            ),
-        )
         return True
 
     def unopened(
