@@ -1,5 +1,7 @@
 """A client's profile: what survives a crash, a lost reply, and a second program on it."""
 
+# More than 400 lines: everything that can happen to one folder.
+
 from __future__ import annotations
 
 import datetime

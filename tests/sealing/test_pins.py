@@ -179,3 +179,18 @@ def test_a_succession_may_have_items_of_a_later_version_if_they_are_signed() -> 
         one, other = succession.read_all(data + step, bob().identity.relay_id, "bob")
         assert one.holds() is holds
         assert other.holds()
+
+
+def test_former_identities_are_bounded_and_the_first_one_stays() -> None:
+    """All that a contact sends is counted under its first identity."""
+    pin, first = pinned(), bob().identity
+    for count in range(pins.MOST_FORMER + 4):
+        old, new = pin.identity, replace(first, message_key=bytes((count,)) * 32)
+        raw = succession.build(bob().key, old, new.fp, MS)
+        told = succession.read_all(raw, old.relay_id, old.name)
+        bundle = replace(served(bob()), identity=new, successions=told)
+        pin, verdict = meet(pin, bundle)
+        assert verdict is Verdict.KEY_FOLLOWED
+    assert len(pin.former) == pins.MOST_FORMER
+    assert pin.former[-1].identity == first
+    assert pin.former[0].identity.message_key == bytes((pins.MOST_FORMER + 2,)) * 32
