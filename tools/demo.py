@@ -35,6 +35,7 @@ class Demo:
         self.data = folder / "relay"
         self.log = folder / "relay.log"
         self.said: list[str] = []
+        self.options: list[str] = []  # more of them, for the relay
         mine = {key: value for key, value in os.environ.items() if "SECURERELAY" not in key}
         self.environment = {
             **mine,
@@ -46,7 +47,7 @@ class Demo:
     @contextlib.contextmanager
     def relay(self) -> Iterator[None]:
         """Run a relay for as long as the block lasts."""
-        options = ["--port", "tcp:0:interface=127.0.0.1", "--data", str(self.data)]
+        options = ["--port", "tcp:0:interface=127.0.0.1", "--data", str(self.data), *self.options]
         command = ["twistd", "-n", "--pidfile=", "securerelay", *options]
         say("$ " + shlex.join(command))
         # The relay tells when it serves just as it tells systemd.

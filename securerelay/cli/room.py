@@ -86,7 +86,8 @@ def create(
     in it; you are told, and add it or not. With --post owner nobody but you may send to it.
 
     A room made with --plain has no signed list: the relay keeps its members, with --join open peers
-    join by themselves, and only clients that name the room as plain send to it.
+    join by themselves, and only clients that name the room as plain send to it. The relay's
+    configuration has to name it as well: [policy] plain.
     """
 
     async def work(reactor: Any, client: Client) -> None:

@@ -158,7 +158,7 @@ class Policy:
         default_factory=lambda: {EVERYONE: frozenset({EVERYONE})},
         metadata={"check": Allowed(rooms=True)},
     )
-    require_sealed: bool = field(default=False, metadata={"check": Flag()})
+    require_sealed: bool = field(default=True, metadata={"check": Flag()})
     plain: frozenset[str] = field(
         default=frozenset({"@everyone"}), metadata={"check": Names(rooms=True)}
     )

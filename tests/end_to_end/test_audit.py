@@ -36,7 +36,7 @@ def test_a_real_relay_is_graded_by_a_peer_of_it(tmp_path: Path) -> None:
         status = daemon.admin("status")
     assert verdict.stopped == ""
     worse = {one.check: one.reason for one in verdict.findings if one.grade != "A"}
-    assert worse.keys() == {"certificate", "sealing"}, worse
+    assert worse.keys() == {"certificate"}, worse
     assert "3072 are better" in worse["certificate"]
     assert slept, "it would have waited for the penalties of others"
     assert status["failures"]["auth-failed"] == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_sealed_demo import load_demo
+from tests.end_to_end.test_sealed_demo import load_demo, tolerate
 
 
 class People:
@@ -33,6 +33,7 @@ class People:
 @pytest.fixture
 def people(tmp_path: pathlib.Path) -> Iterator[People]:
     stage = load_demo().Demo(tmp_path)
+    tolerate(stage, "@everyone", "@status")
     with stage.relay():
         yield People(stage)
 
@@ -64,6 +65,42 @@ def test_the_owner_of_an_open_room_is_asked_and_agrees(
     people.run("alice", "room", "add", "@news", "bob")
     people.run("alice", "send", "@news", "welcome")
     assert people.reads("bob") == ["alice in @news: welcome"]
+
+
+def test_admins_look_after_a_room_and_who_leaves_is_taken_off_its_list(
+    people: People, capsys: pytest.CaptureFixture[str]
+):
+    people.run("alice", "room", "create", "@team", "bob")
+    people.run("alice", "room", "admin", "@team", "add", "bob")
+    people.run("bob", "room", "add", "@team", "carol")
+    assert people.run("carol", "room", "members", "@team").splitlines() == [
+        "alice (owner)",
+        "bob (admin)",
+        "carol",
+    ]
+    people.run("carol", "send", "@team", "one")
+    assert people.reads("alice") == people.reads("bob") == ["carol in @team: one"]
+    people.run("alice", "room", "admin", "@team", "remove", "bob")
+    people.run("bob", "room", "remove", "@team", "carol", status=1)
+    people.run("bob", "room", "leave", "@team")
+    people.reads("alice", "8s")  # long enough that a client looks who left
+    assert "list 5" in people.run("alice", "room", "show", "@team")
+    people.run("alice", "send", "@team", "two")
+    assert people.reads("bob") == []
+    assert people.reads("carol") == ["alice in @team: two"]
+    people.run("alice", "room", "change", "@team", "--owner", "carol", status=1)
+    assert "a sealed room cannot be handed over" in capsys.readouterr().out
+
+
+def test_who_may_not_send_plain_messages_is_told_what_to_do(
+    people: People, capsys: pytest.CaptureFixture[str]
+):
+    people.run("alice", "send", "bob", "open", "--plain-with", "bob", status=1)
+    assert "have the administrator name one of you in [policy] plain" in capsys.readouterr().out
+    log = people.stage.log.read_text()
+    assert log.count("message.unsealed source=alice to=bob") == 1
+    people.run("alice", "send", "bob", "sealed")
+    assert people.reads("bob") == ["alice: sealed"]
 
 
 def test_services_have_plain_rooms_that_are_named_as_such(people: People):

@@ -216,15 +216,14 @@ bob = []
 
 
 def test_who_may_send_plain_bodies_is_named(tmp_path: Path) -> None:
-    policy = load(
-        write(tmp_path, '[policy]\nrequire_sealed = true\nplain = ["clock", "@all"]')
-    ).policy
+    policy = load(write(tmp_path, '[policy]\nplain = ["clock", "@all"]')).policy
     free = [("clock", "bob"), ("bob", "clock"), ("bob", "@all")]
     assert [policy.must_seal(*pair) for pair in free] == [False] * 3
     assert policy.must_seal("alice", "bob")
     assert policy.must_seal("alice", "@everyone")
-    assert not Policy(require_sealed=True).must_seal("alice", "@everyone")
-    assert not Policy().must_seal("alice", "bob")
+    assert Policy().must_seal("alice", "bob")
+    assert not Policy().must_seal("alice", "@everyone")
+    assert not Policy(require_sealed=False).must_seal("alice", "bob")
 
 
 def test_by_default_everyone_may_send_and_see_and_nobody_invite() -> None:
