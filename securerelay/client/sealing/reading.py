@@ -67,7 +67,8 @@ class Reading:
             sender: who wrote it.
             content: what was signed.
         """
-        if self._on and content.receipt:
+        # A whole room does not answer, whoever asks it to.
+        if self._on and content.receipt and not content.to.startswith("@"):
             self._asked[n] = (sender, content)
 
     def dealt(self, numbers: Sequence[int]) -> None:

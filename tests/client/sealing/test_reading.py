@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pathlib
+import typing
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from securerelay.client import reads
 from securerelay.client.calls import Event
+from securerelay.client.entry import Entry, Letter
 from securerelay.client.rows import ACCEPTED, Change, Outgoing, Verdict
 from securerelay.client.sealing.letters import LETTER
+from securerelay.client.sealing.pen import SealingPen
 from securerelay.client.state import State
 from securerelay.protocol import lines
 from securerelay.sealing.plaintext import Content
@@ -104,9 +109,9 @@ class TestTelling:
         village, alice, _ = friends
         withheld = (b"alice", 3)
         village.relay.carry = lambda post: [] if (post.sender, post.seq) == withheld else [post]
-        for text in ("one", "withheld", "three"):
-            alice.say("bob", text, receipt=True)
-        village.run(2)
+        for text in (b"one", b"withheld", b"three"):
+            alice.client.post("bob", text, receipt=True)
+        village.run(4)
         assert alice.states()[1:] == ["read", "delivered", "read"], "the relay lies"
 
     def test_what_was_read_at_last_is_told_before_a_program_ends(self, friends):
@@ -155,7 +160,7 @@ class TestTelling:
         assert told(village, "bob") == before
         assert alice.states()[-1] == "delivered"
 
-    def test_nobody_is_told_of_control_messages_rooms_or_what_is_delivered_live(self, friends):
+    def test_nobody_is_told_of_control_messages_or_what_is_delivered_live(self, friends):
         village, alice, bob = friends
         before = told(village, "bob")
         body = Read(b"s" * 16, 1).body()
@@ -169,6 +174,24 @@ class TestTelling:
         village.run(2)
         assert bob.texts == ["live"]
         assert told(village, "bob") == before
+
+    def test_rooms_are_not_asked_and_do_not_answer(self, friends):
+        village, alice, bob = friends
+        letter = Letter("text/plain", 5, index=1)
+        pen = typing.cast(SealingPen, SimpleNamespace(stream=b"s" * 16, skipped=lambda to: ()))
+        for to, asks in ((b"bob", True), (b"@team", False)):
+            entry = Entry(to, b"x", None, True, seq=1, letter=letter)
+            assert alice.sealing.sealer._content(pen, entry).receipt is asks
+        before = told(village, "bob")
+        asked = Content(b"s" * 16, 1, "@team", 1, 5, 1, "text/plain", b"x", receipt=True)
+        bob.sealing.reading.shown(99, "alice", asked)
+        bob.sealing.reading.dealt([99])
+        village.run(3)
+        assert told(village, "bob") == before
+        bob.sealing.reading.shown(99, "alice", replace(asked, to="bob"))
+        bob.sealing.reading.dealt([99])
+        village.run(3)
+        assert told(village, "bob") == before + 1
 
     def test_what_was_asked_is_signed_with_the_message(self, friends):
         _, alice, _ = friends
