@@ -13,15 +13,19 @@ import time
 import typing
 from dataclasses import dataclass
 
+from twisted.logger import Logger
+
 from securerelay.client.peer import CONNECT, connect, the_reactor
 from securerelay.client.sealing import lineage
 from securerelay.client.waiting import within
-from securerelay.errors import ConnectError, RemoteError, TimedOut
+from securerelay.errors import ConnectError, RemoteError, SecureRelayError, TimedOut
 from securerelay.identity import keyfile, profiles
 from securerelay.identity.nextkey import NextKey
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
 from securerelay.sealing import succession
+
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,8 @@ async def _use(profile: Profile, options: dict[str, typing.Any]) -> bool:
             )
         finally:
             await client.close()
-    except (ConnectError, TimedOut):
+    except SecureRelayError as error:
+        # The profile has changed; nobody shall take this for a failure, and change it again.
+        _log.warn("the new key could not be used yet: {error}", error=error)
         return False
     return True

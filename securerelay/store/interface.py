@@ -73,7 +73,7 @@ class Directory(Protocol):
         """List every name ever enrolled, sorted."""
 
     def issued(self, name: str | None = None) -> Deferred[list[CertificateRow]]:
-        """List the certificates issued, oldest first: all, or those of one peer."""
+        """List certificates, all or one peer's, by issue or by when they followed another key's."""
 
     def expiring(self, before: int) -> Deferred[list[CertificateRow]]:
         """List active peers' current certificates that expire before a time, soonest first."""

@@ -93,6 +93,8 @@ class MemoryDirectory:
         rows = [row for row in self._certificates if row.name == name]
         peer = replace(peer, certificate=successors.follows(peer, rows, sha256))
         self._peers[name] = peer
+        self._certificates.remove(peer.certificate)
+        self._certificates.append(peer.certificate)
         self._kill_tickets(lambda ticket: ticket.name == name)
         return peer
 

@@ -138,6 +138,10 @@ def issue(db: sqlite3.Connection, row: CertificateRow) -> CertificateRow:
 def succeed(db: sqlite3.Connection, name: str, digest: bytes) -> PeerRow:
     peer = _existing(db, name)
     row = successors.follows(peer, issued(db, name), digest)
+    db.execute(
+        "UPDATE certificate SET id = (SELECT max(id) + 1 FROM certificate) WHERE sha256 = ?",
+        (row.sha256,),
+    )
     db.execute("UPDATE peer SET certificate = ? WHERE name = ?", (row.sha256, name))
     db.execute("DELETE FROM ticket WHERE name = ?", (name,))
     return PeerRow(peer.name, peer.state, row, peer.roles, peer.created)

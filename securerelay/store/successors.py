@@ -2,8 +2,11 @@
 
 A certificate for the next key is issued while the present one stays; whoever then proves that key
 with it makes the change.  So nothing is lost with a reply: until the next key was used the present
-one counts, and from then on only the next.  What came later is what follows: certificates that are
-older than the present one lead nowhere, nor does a key that was in use before.
+one counts, and from then on only the next.
+
+What may follow is what the present key asked for.  So a certificate goes to the end of its peer's
+when it takes the place of another: what the key before had asked for besides, perhaps in the hand
+of a thief, then stands before it and leads nowhere, nor does any key that was in use before.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ def issued_before(
 
     Args:
         peer: whose key it shall be.
-        rows: all certificates of that peer, oldest first.
+        rows: all certificates of that peer, in order.
         spki: the key, SubjectPublicKeyInfo in DER.
         now: Unix ms.
 
     Returns:
-        The present one or a later one that has not expired; None if one may be issued.
+        The newest that has not expired and is present, or may follow; None if one may be issued.
 
     Raises:
         Refused: ``revoked`` if the name has ended, ``key-used`` for a key that another followed,
@@ -52,7 +55,7 @@ def follows(peer: PeerRow, rows: Sequence[CertificateRow], sha256: bytes) -> Cer
 
     Args:
         peer: whose.
-        rows: all certificates of that peer, oldest first.
+        rows: all certificates of that peer, in order.
         sha256: of the certificate in question.
 
     Raises:
@@ -69,5 +72,5 @@ def _split(
 ) -> tuple[Sequence[CertificateRow], Sequence[CertificateRow]]:
     if peer.state != "active":
         raise Refused("revoked", peer.name)
-    at = next(at for at, row in enumerate(rows) if row.sha256 == peer.certificate.sha256)
+    at = next(at for at, row in enumerate(rows) if row.spki == peer.certificate.spki)
     return rows[:at], rows[at + 1 :]

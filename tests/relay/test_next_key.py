@@ -153,13 +153,15 @@ def test_new_keys_are_few_in_a_day_and_what_is_refused_costs_no_signature(world:
     assert asked(alice, 2)[0] == "ok"
 
 
-def test_the_newest_of_several_next_keys_can_still_be_followed_by_none_before_it(
-    world: World,
+@pytest.mark.parametrize("used", [2, 3])
+def test_a_thief_of_the_old_key_who_asked_for_one_of_his_own_has_no_use_of_it(
+    world: World, used: int
 ) -> None:
     alice = world.join("alice", 1)
-    first, second = asked(alice, 2)[1], asked(alice, 3)[1]
-    assert world.connect(credential(second, 3)).welcomes
-    assert world.connect(credential(first, 2)).end == "revoked"
+    following = {2: asked(alice, 2)[1], 3: asked(alice, 3)[1]}
+    assert world.connect(credential(following[used], used)).welcomes
+    assert world.connect(credential(following[5 - used], 5 - used)).end == "revoked"
+    assert present(world) == following[used]
 
 
 def test_a_name_that_ended_gets_no_other_key(world: World) -> None:

@@ -133,12 +133,30 @@ class TestTheNextKey:
         with pytest.raises(Refused, match=r"^revoked"):
             result(store.renew(certificate("alice", 4, 1)))
 
-    def test_that_is_older_than_the_present_certificate_does_not_follow_it(self, store: Store):
+    def test_follows_though_the_present_certificate_was_renewed_meanwhile(self, store: Store):
         enrol(store, "alice")
-        result(store.issue(certificate("alice", 2, key=2)))
+        following = result(store.issue(certificate("alice", 2, key=2)))
         result(store.renew(certificate("alice", 3)))
-        self.may_not_follow(store, 2, 2)
+        assert result(store.issue(certificate("alice", 4, key=2))) == following
         self.may_not_follow(store, 9, 9)
+        assert result(store.succeed("alice", following.sha256)).certificate == following
+        self.may_not_follow(store, 3, 1)
+
+    @pytest.mark.parametrize("first", [2, 3])
+    def test_does_not_follow_another_one_that_the_same_key_asked_for(
+        self, store: Store, first: int
+    ):
+        """Whoever had the old key as well, such as a thief, had it for the last time."""
+        enrol(store, "alice")
+        for key in (2, 3):
+            result(store.issue(certificate("alice", key, key)))
+        result(store.succeed("alice", certificate("alice", first, first).sha256))
+        other = 5 - first
+        self.may_not_follow(store, other, other)
+        assert self.refused(store, 7, other) == "key-used"
+        result(store.renew(certificate("alice", 8, first)))
+        self.may_not_follow(store, other, other)
+        result(store.succeed("alice", result(store.issue(certificate("alice", 9, 9))).sha256))
 
     def test_is_refused_to_nobody_and_to_whose_name_has_ended(self, store: Store):
         assert self.refused(store, 1, 2) == "unknown"
