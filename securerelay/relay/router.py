@@ -344,6 +344,7 @@ class Router:
         Returns when all are gone; who waits for a peer that does not answer must set the limit.
         """
         self.draining = True
+        self.ended += 1  # whoever is being let in at this moment is looked at again
         if self._expiring is not None:
             self._expiring.cancel()
             self._expiring = None

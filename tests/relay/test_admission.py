@@ -117,6 +117,22 @@ def test_a_peer_that_is_revoked_while_it_is_let_in_stays_out() -> None:
     assert list(world.router.sessions) == []
 
 
+def test_a_peer_that_comes_as_the_relay_ends_stays_out() -> None:
+    store = Slow()
+    world = World(store=store)
+    row = world.enrol("alice")
+    store.slow = {"lookup"}
+    guest = world.connect(credential(row.der, 0))
+    drained = Deferred.fromCoroutine(world.router.drain())
+    world.run()
+    done(drained)
+    store.slow = set()
+    store.answer()
+    world.run()
+    assert guest.end == "shutdown"
+    assert list(world.router.sessions) == []
+
+
 def test_a_ticket_lets_in_once_and_a_second_time_takes_the_certificate() -> None:
     world = World()
     alice = world.join("alice")
