@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import Any
 
 import securerelay
@@ -26,8 +27,8 @@ members = 10000
 _NAMES = 500
 """Members that are added at a time."""
 _PING = b"PING beat\n"
-_ANSWER_EVERY = 50
-"""Connections after which those that are there answer PINGs."""
+_ANSWER_AFTER = 3.0
+"""Seconds after which those that are there answer PINGs."""
 _ACK_EVERY = 256
 _ACK_BYTES = 1 << 20
 """Messages with ttl 0, or their bytes, after which the receiver says how far it is."""
@@ -163,9 +164,11 @@ class Relay(Broker):
         names = [b"p%d" % number for number in range(count)]
         credentials = [self.enrol(name) for name in names]
         clients: list[Client] = []
+        answered = time.monotonic()
         for name, credential in zip(names, credentials, strict=True):
             clients.append(RelayClient(name, size, self.connect(credential)))
-            if not len(clients) % _ANSWER_EVERY:
+            if time.monotonic() - answered > _ANSWER_AFTER:
+                answered = time.monotonic()
                 for client in clients:
                     client.drain()
         return clients
