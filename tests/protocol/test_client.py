@@ -35,7 +35,7 @@ from tests.protocol.ends import (
 
 
 def codes(ends: Ends) -> list[tuple[str, bool]]:
-    assert all(end.error is None for end in ends.client.ends)
+    assert all((end.error, end.orderly) == (None, False) for end in ends.client.ends)
     return [(end.code, end.by_peer) for end in ends.client.ends]
 
 

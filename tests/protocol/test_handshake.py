@@ -9,6 +9,7 @@ from securerelay.crypto.groups import GROUPS
 from securerelay.crypto.primitives import SUITES
 from tests.protocol.ends import (
     ALICE,
+    RELAY,
     RELAY_ID,
     STRANGER,
     TIME,
@@ -41,7 +42,11 @@ def test_every_group_and_suite_establishes_and_carries_data(group: str, suite: s
     assert peer.peer_spki == primitives.spki(rsa_key(ALICE).public_key())
     assert (peer.group, peer.suite, peer.auth_time) == (group, suite, None)
     assert peer.session_id == ends.client.connection.session_id
-    assert ends.client.welcomes[0].relay_name == "box"
+    (welcome,) = ends.client.welcomes
+    assert (welcome.relay_name, welcome.relay_spki) == (
+        "box",
+        primitives.spki(rsa_key(RELAY).public_key()),
+    )
     ends.exchange()
 
 

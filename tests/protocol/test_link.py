@@ -97,6 +97,13 @@ def test_a_breach_before_the_handshake_is_over_is_no_orderly_end() -> None:
     assert how(ends.relay) == [("bad-line", False, False)]
 
 
+def test_before_the_handshake_is_over_a_relay_says_only_words_that_belong_there() -> None:
+    ends = Ends.make()
+    ends.relay.connection.fail(RemoteError("unheard-of"))
+    assert ends.to_client() == b"SR1 ERR code=auth-failed\n"
+    assert how(ends.relay) == [("auth-failed", False, False)]
+
+
 def test_nothing_is_read_or_said_after_the_end() -> None:
     ends = established()
     late = [record(ends.client.connection, Kind.CLOSE, b"done")]

@@ -67,6 +67,11 @@ def altered(plain: bytes, why: str) -> None:
     assert why in caught.value.detail
 
 
+def test_all_that_was_refused_is_told() -> None:
+    said = message(seq=100, index=100, skipped=tuple(range(1, 65)))
+    assert read(written(said)) == said
+
+
 def test_a_plaintext_has_its_items_in_order_then_signature_and_padding() -> None:
     assert written(FULL) == signed({})
     assert read(written(FULL)) == FULL
