@@ -39,14 +39,15 @@ class Threads:
 
     def __init__(self, count: int) -> None:
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"securerelay signing {number}", daemon=True)
-            for number in range(count)
-        ]
+        self._count = count
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin."""
-        for thread in self._threads:
+        """Begin; what is made here did not exist before the process became a daemon."""
+        for number in range(self._count):
+            name = f"securerelay signing {number}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def put(self, job: Callable[[], None]) -> None:
@@ -58,8 +59,7 @@ class Threads:
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+            thread.join()
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
