@@ -501,6 +501,7 @@ def test_a_second_welcome_is_a_breach() -> None:
 def test_a_ticket_is_kept_with_the_certificate_of_the_relay_that_gave_it() -> None:
     ends = Ends.make().run()
     ticket = ends.client.ticket
+    assert ticket.expiry == TIME // 1000 + 86_400
     assert ticket.relay_certificate == certificate("box", RELAY, "relay")
     assert ticket.relay_spki == primitives.spki(rsa_key(RELAY).public_key())
     again = Ends.make(client=client_config(ticket=ticket))

@@ -51,6 +51,7 @@ def test_a_field_of_an_exact_size_takes_no_other_and_may_be_missing_if_it_says_s
     assert "item 01" in refused(form, (1, b"abc"), whole[2])
     assert "item 01" in refused(form, (1, b"a"), whole[2])
     assert refused(form, *whole[1:])
+    assert refused(form, tail=b"\1\1\0\0\2ab" + encode_items(whole[1:]))
 
 
 def test_numbers_are_such_as_a_database_keeps() -> None:
