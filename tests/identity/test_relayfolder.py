@@ -234,6 +234,18 @@ class TestRefusing:
 
 
 class TestPassphrase:
+    def test_with_a_passphrase_no_secret_lies_open_for_a_moment(self, tmp_path, monkeypatch):
+        real, written = files.write_private, []
+
+        def watch(path, data, **options):
+            written.append((path.name, container.is_wrapped(data)))
+            real(path, data, **options)
+
+        monkeypatch.setattr(files, "write_private", watch)
+        start(tmp_path, b"one")
+        for name in ("ca.key", "relay.key", "wrap.key"):
+            assert [wrapped for path, wrapped in written if path == name] == [True]
+
     def test_with_a_passphrase_no_secret_lies_open(self, tmp_path):
         made = start(tmp_path, b"right")
         for name in ("ca.key", "relay.key", "wrap.key"):
@@ -266,6 +278,8 @@ class TestPassphrase:
     def test_the_passphrase_can_be_changed_and_taken_away(self, tmp_path):
         made = start(tmp_path, b"one")
         change_passphrase(tmp_path, b"one", b"two")
+        for name in ("ca.key", "relay.key", "wrap.key"):
+            assert container.is_wrapped((tmp_path / name).read_bytes())
         assert start(tmp_path, b"two").wrap_key == made.wrap_key
         with pytest.raises(WrongPassphrase):
             change_passphrase(tmp_path, b"one", None)
