@@ -252,5 +252,5 @@ PATTERNS = {
     "handshake": Pattern("full mutual handshake", "ms of CPU", handshake(100)),
     "p50": Pattern("latency at 200 a second, p50", "ms", latency(50, 200, 500)),
     "p99": Pattern("latency at 200 a second, p99", "ms", latency(99, 200, 500)),
-    "idle": Pattern("idle connection, of 500", "KiB resident", idle(500)),
+    "idle": Pattern("idle connection, of 2,000", "KiB resident", idle(2000)),
 }
