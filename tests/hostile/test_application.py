@@ -445,7 +445,7 @@ def test_one_sender_fills_a_tenth_of_a_mailbox_and_no_more(siege: Siege, mallory
 def test_who_sends_too_fast_is_told_so_and_others_are_not_slowed(
     siege: Siege, mallory: Peer
 ) -> None:
-    """The burst of 10,000 passes; what is more has to be sent again."""
+    """The burst of 10,000 passes, as far as its reader makes room; what is more comes again."""
     client, listener = siege.enter(mallory), siege.enter(mallory)
     listener.send(sr1.encode("LISTEN", 0))
 
@@ -459,15 +459,14 @@ def test_who_sends_too_fast_is_told_so_and_others_are_not_slowed(
     reader = threading.Thread(target=read)
     reader.start()
     client.send(sr1.encode("STREAM", new_stream(), 0))
-    code, last = "", 0
-    while code != "rate":
+    codes, last = set[str](), 0
+    while "rate" not in codes:
         assert last < 40_000
         said = [sr1.encode("SEND", last + n, "mallory", 60, "-", body=b"") for n in range(1, 501)]
         client.send(b"".join(said))
         last += 500
-        found = verdicts(client, last)
-        code = next((code for code in found.values() if code not in ("ok", "gap")), "")
-        assert code in ("", "rate"), code
+        codes = set(verdicts(client, last).values())
+        assert codes <= {"ok", "mailbox-full", "rate", "gap"}
         siege.round_trip()
     client.wire.close()
     listener.wire.close()
