@@ -76,6 +76,8 @@ def _sent(words: _Words) -> tuple[int, bytes, int | None, bool]:
     _, seq, name, ttl, flags, _ = words
     if flags != b"-" and flags != b"r":
         raise _bad("unknown flags")
+    if seq == b"0":
+        raise _bad("seqs count from 1")
     return number(seq), _name(name), None if ttl == b"-" else _usual_number(ttl), flags == b"r"
 
 

@@ -832,9 +832,10 @@ _NUMBER, _CODE, _TAG, _ID = (
     r"[A-Za-z0-9_-]{22}",
 )
 _TTL, _TO, _WORD, _BODY = rf"-|{_NUMBER}", rf"@?{PEER}", r"[a-z0-9._-]{1,64}", "body"
+_SEQ = r"[1-9][0-9]{0,18}"
 FROM_CLIENT = {
     "STREAM": (_ID, _NUMBER),
-    "SEND": (_NUMBER, _TO, _TTL, "[-r]", _BODY),
+    "SEND": (_SEQ, _TO, _TTL, "[-r]", _BODY),
     "LISTEN": (_NUMBER,),
     "ACK": (_NUMBER,),
     "PING": (_TAG,),
@@ -918,8 +919,8 @@ class Decoder:
             raise Wrong("protocol", "header")
         tokens: list[int | str] = []
         for kind, word in zip(kinds, words, strict=True):
-            numeric = kind in (_NUMBER, _BODY) or (kind == _TTL and word != "-")
-            if re.fullmatch(_NUMBER if numeric else kind, word) is None:
+            numeric = kind in (_NUMBER, _SEQ, _BODY) or (kind == _TTL and word != "-")
+            if re.fullmatch(_NUMBER if kind in (_TTL, _BODY) and numeric else kind, word) is None:
                 raise Wrong("protocol", "token")
             tokens.append(int(word) if numeric else word)
         if kinds[-1] != _BODY:

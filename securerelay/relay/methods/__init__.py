@@ -98,7 +98,11 @@ def parameters(body: bytes) -> Parameters:
         raise Refused("too-large", f"the parameters may have {MAX_BYTES} bytes")
     try:
         # Decoded here: given bytes, the parser would guess at UTF-16 and let half surrogates pass.
-        value = json.loads(body.decode("utf-8") or "{}", parse_constant=_no_constant)
+        value = json.loads(
+            body.decode("utf-8") or "{}",
+            parse_constant=_no_constant,
+            object_pairs_hook=_each_once,
+        )
     except (ValueError, RecursionError):
         raise Refused("bad-request", "the parameters are no JSON") from None
     if not isinstance(value, dict):
@@ -118,3 +122,11 @@ def _children(value: Any) -> list[Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> Parameters:
+    """Make an object; of a key that comes twice, others might read the value that we do not."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key twice")
+    return made

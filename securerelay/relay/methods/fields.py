@@ -33,6 +33,18 @@ def number(parameters: dict[str, Any], key: str, default: int, least: int, most:
     return value
 
 
+def flag(parameters: dict[str, Any], key: str) -> bool:
+    """Read a truth value, false if it is missing.
+
+    Raises:
+        Refused: ``bad-request``.
+    """
+    value = parameters.get(key, False)
+    if type(value) is not bool:
+        raise Refused("bad-request", f"{key} must be true or false")
+    return value
+
+
 def octets(parameters: dict[str, Any], key: str, most: int) -> bytes:
     """Read bytes, written as base64url.
 

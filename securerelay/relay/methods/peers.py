@@ -24,7 +24,7 @@ async def list_peers(session: Session, parameters: dict[str, Any]) -> dict[str, 
     after = fields.text(parameters, "after", "")
     limit = fields.number(parameters, "limit", MOST, 1, MOST)
     router = session.context.router
-    if parameters.get("online") is True:
+    if fields.flag(parameters, "online"):
         names = sorted(peer.text for peer in router.online)
     else:
         names = [row.name for row in await router.store.peers() if row.state == "active"]
