@@ -20,6 +20,7 @@ from benchmarks.flood import flood
 from benchmarks.growth import growth
 from benchmarks.patterns import PATTERNS
 from benchmarks.profile import main as profile
+from benchmarks.sealing import sealing
 from benchmarks.stalls import stalls
 from benchmarks.timing import timing
 
@@ -28,6 +29,7 @@ LONG = {
     "delivery": delivery,
     "flood": flood,
     "growth": growth,
+    "sealing": sealing,
     "stalls": stalls,
     "timing": timing,
 }
