@@ -16,8 +16,8 @@ listen = ["tcp:0:interface=127.0.0.1"]
 
 [limits]
 penalty_acts_from_seconds = 600
-first_byte_seconds = 1
-handshake_seconds = 2
+first_byte_seconds = 3
+handshake_seconds = 6
 """
 """Penalties act so late that nobody has to wait for them to fade."""
 
