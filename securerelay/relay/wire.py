@@ -32,7 +32,9 @@ LINGER = 2.0
 BEAT = 7.0
 """Seconds between two looks at a connection: silent for two it is asked, for four it is cut."""
 BEATS = 28
-"""Into so many groups connections are divided, so that not all are looked at in one turn."""
+"""Into so many groups connections are divided, each of which is looked at in a time of its own."""
+AT_ONCE = 16
+"""Connections of a group that are looked at in one turn, so that no message waits for them long."""
 
 OFFENCES = {
     "timeout": "timeout",
@@ -303,6 +305,8 @@ class RelayProtocol(Host):
 
     def beat(self, now: float) -> None:
         """Look whether the other side is still there, and how old the keys are."""
+        if self._over:
+            return
         self.connection.tick()
         if self._over or self.session is None:
             return
@@ -353,7 +357,15 @@ class RelayFactory:
             self._timer = None
 
     def _beat(self, group: int) -> None:
-        self._timer = self._context.reactor.callLater(BEAT / BEATS, self._beat, (group + 1) % BEATS)
+        later, step = self._context.reactor.callLater, BEAT / BEATS
+        self._timer = later(step, self._beat, (group + 1) % BEATS)
+        waiting = tuple(self._beats[group])
+        self._look(waiting[:AT_ONCE])
+        for first in range(AT_ONCE, len(waiting), AT_ONCE):
+            part = waiting[first : first + AT_ONCE]
+            later(step * first / len(waiting), self._look, part)
+
+    def _look(self, protocols: tuple[RelayProtocol, ...]) -> None:
         now = self._context.router.seconds()
-        for protocol in tuple(self._beats[group]):
+        for protocol in protocols:
             protocol.beat(now)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections import Counter
+from unittest.mock import Mock
 
 import pytest
 from twisted.internet import main, tcp
@@ -15,7 +17,7 @@ from twisted.python.failure import Failure
 
 from securerelay.protocol import messages
 from securerelay.relay.config import Config, Limits
-from securerelay.relay.wire import LINGER, RelayProtocol
+from securerelay.relay.wire import AT_ONCE, BEAT, BEATS, LINGER, RelayProtocol
 from tests.relay.world import Guest, Pipe, Slow, World, credential
 
 SOON = 0.01
@@ -265,6 +267,32 @@ def test_a_session_whose_keys_stay_too_old_is_ended() -> None:
     world.clock.advance(7200)
     world.run(8)
     assert alice.end == "rekey-overdue"
+
+
+def test_hearts_beat_a_few_at_a_time_and_all_of_a_group_in_its_time() -> None:
+    world = World()
+    beaten: list[tuple[float, int]] = []
+    for number in range(100):
+        heart = Mock(beat=lambda now, number=number: beaten.append((now, number)))
+        world.factory._beats[3].add(heart)
+    for _ in range(2):
+        for _ in range(int(BEAT * 200)):
+            world.clock.advance(0.005)
+        at_once = Counter(now for now, _ in beaten)
+        assert sorted(number for _, number in beaten) == list(range(100))
+        assert max(at_once.values()) <= AT_ONCE
+        assert max(at_once) - min(at_once) < BEAT / BEATS
+        beaten.clear()
+
+
+def test_who_left_before_its_look_is_not_looked_at() -> None:
+    world = World()
+    alice = world.join("alice")
+    alice.drop()
+    world.run()
+    alice.wire.connection = watched = Mock()
+    alice.wire.beat(world.clock.seconds())
+    assert not watched.mock_calls
 
 
 class Socketless(tcp.Connection):
