@@ -27,6 +27,10 @@ _CHUNK = 1 << 18
 _CPU_OF_PROCESS = 2
 
 
+class Unsupported(Exception):
+    """A broker cannot do what a pattern asks; the reason is for the table."""
+
+
 class Closable(Protocol):
     """A connection."""
 
@@ -94,17 +98,16 @@ class TlsClient(Client):
     Args:
         name: whose connection it is.
         size: bytes of a body.
-        tls: with the client's certificate.
-        port: on 127.0.0.1.
+        broker: which one.
     """
 
-    def __init__(self, name: bytes, size: int, tls: ssl.SSLContext, port: int) -> None:
+    def __init__(self, name: bytes, size: int, broker: TlsBroker) -> None:
         super().__init__(name, size)
         self.buffer = bytearray()
-        plain = socket.create_connection(("127.0.0.1", port))
+        plain = socket.create_connection(("127.0.0.1", broker.port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.greet(plain)
-        self.socket = tls.wrap_socket(plain)
+        self.socket = broker.tls.wrap_socket(plain, session=broker.session)
 
     def greet(self, plain: socket.socket) -> None:
         """Do what comes before TLS."""
@@ -161,6 +164,15 @@ class Broker(ABC):
     def crowd(self, count: int) -> Sequence[Closable]:
         """Connect so many, who may be the same again and again."""
 
+    @abstractmethod
+    def resume(self, count: int) -> None:
+        """Connect and go, so many times, each with the ticket of the time before if any."""
+
+    def listen(self, clients: Sequence[Client], room: bytes = b"", *, kept: bool = False) -> None:
+        """Have all of them listen, see :meth:`Client.listen`."""
+        for client in clients:
+            client.listen(room, kept=kept)
+
     def make_room(self, clients: list[Client]) -> bytes:
         """Have a room whose members are these clients, owned by the first; returns its name."""
         return b"room"
@@ -197,7 +209,11 @@ class Broker(ABC):
         raise SystemExit(f"{self.title} is gone")
 
     def __enter__(self) -> Broker:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,11 +221,17 @@ class Broker(ABC):
 
 
 class TlsBroker(Broker):
-    """A broker that is a program of its own and speaks TLS."""
+    """A broker that is a program of its own and speaks TLS.
+
+    Attributes:
+        tls: a client's side, with its certificate.
+        session: what clients resume.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.tls = Certificates(self.folder).client()
+        self.session: ssl.SSLSession | None = None
 
     @abstractmethod
     def configuration(self) -> str:
@@ -230,6 +252,19 @@ class TlsBroker(Broker):
     def crowd(self, count: int) -> Sequence[Closable]:
         """See :meth:`Broker.crowd`."""
         return [self.connect(b"c%d" % number, 0) for number in range(count)]
+
+    def resume(self, count: int) -> None:
+        """See :meth:`Broker.resume`."""
+        for number in range(count):
+            client = self.connect(b"c%d" % number, 0)
+            tls = client.socket
+            assert isinstance(tls, ssl.SSLSocket), "inside TLS"
+            if self.session is not None and not tls.session_reused:
+                raise Unsupported("takes no tickets")
+            self.session = tls.session
+            if self.session is None or not self.session.has_ticket:
+                raise Unsupported("issues no tickets")
+            client.close()
 
     def start(self) -> None:
         """See :meth:`Broker.start`."""

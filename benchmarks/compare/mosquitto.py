@@ -139,7 +139,7 @@ class Mosquitto(TlsBroker):
 
     def connect(self, name: bytes, size: int, *, clean: bool = True) -> MqttClient:
         """See :meth:`TlsBroker.connect`; what is not clean is kept for when we are away."""
-        client = MqttClient(name, size, self.tls, self.port)
+        client = MqttClient(name, size, self)
         client.connect(clean=clean)
         return client
 

@@ -155,7 +155,7 @@ class Nats(TlsBroker):
 
     def connect(self, name: bytes, size: int) -> NatsClient:
         """See :meth:`TlsBroker.connect`."""
-        client = NatsClient(name, size, self.tls, self.port)
+        client = NatsClient(name, size, self)
         client.connect()
         return client
 

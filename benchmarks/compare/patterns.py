@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import selectors
 import statistics
 import time
@@ -18,7 +17,24 @@ from benchmarks.compare.relay import Relay
 SMALL = 128
 WARM = 0.2
 """The part of a load that is not measured, as much as what is."""
-Run = Callable[[Broker, float], float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of a pattern measured.
+
+    Attributes:
+        value: in the pattern's unit.
+        busy: the broker's CPU time in relation to the time that passed; 1 is a core.
+        load: the load generator's, likewise.  Near 1 it sets the pace.
+    """
+
+    value: float
+    busy: float | None = None
+    load: float | None = None
+
+
+Run = Callable[[Broker, float], Result]
 
 
 @dataclass(frozen=True)
@@ -40,18 +56,28 @@ class Pattern:
     rare: bool = False
 
 
-def _measured(broker: Broker, load: Callable[[int], int], rounds: int) -> float:
-    """Run a load; returns microseconds of the broker's CPU for each of what it counts."""
+def _measured(
+    broker: Broker, load: Callable[[int], int], rounds: int, unit: float = 1e-6
+) -> Result:
+    """Run a load; measures the broker's CPU time for each of what it counts.
+
+    Args:
+        broker: to be loaded.
+        load: takes how many rounds, and returns how many messages those were.
+        rounds: of the part that is measured.
+        unit: of the figure, in seconds.
+    """
     load(max(1, int(rounds * WARM)))
-    start = broker.cpu()
+    used, own, start = broker.cpu(), time.process_time(), time.monotonic()
     count = load(rounds)
-    return (broker.cpu() - start) / count * 1e6
+    used, own, took = broker.cpu() - used, time.process_time() - own, time.monotonic() - start
+    return Result(used / count / unit, used / took, own / took)
 
 
 def pair(batch: int, size: int, messages: int) -> Run:
     """One sender, one receiver, so many messages a write; at most five writes are under way."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         sender, receiver = broker.clients(2, size)
         receiver.listen()
 
@@ -76,7 +102,7 @@ def pair(batch: int, size: int, messages: int) -> Run:
 def kept_pair(batch: int, size: int, messages: int) -> Run:
     """As :func:`pair`, one write at a time, acknowledged by the receiver and to the sender."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         sender, receiver = broker.clients(2, size)
         receiver.listen(kept=True)
 
@@ -97,7 +123,7 @@ def kept_pair(batch: int, size: int, messages: int) -> Run:
 def away(size: int, messages: int) -> Run:
     """One sender to somebody who is away, at most 256 messages unacknowledged, 32 a write."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         (sender,) = broker.clients(1, size)
         recipient = broker.absent()
 
@@ -121,22 +147,20 @@ def _selector(clients: list[Client]) -> Iterator[selectors.BaseSelector]:
         yield selector
 
 
-def loop(size: int, seconds: float) -> Run:
-    """Peers in a ring; each sends one message on for each that comes."""
+def loop(size: int, laps: int) -> Run:
+    """Peers in a ring; each sends one message on for each that comes; so many times round."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         clients = broker.clients(size, SMALL)
         after = dict(zip(clients, [*clients[1:], clients[0]], strict=True))
-        for client in clients:
-            client.listen()
+        broker.listen(clients)
         for client in clients:
             client.send(after[client].name, 1)
         with _selector(clients) as selector:
 
-            def load(tenths: int) -> int:
+            def load(laps: int) -> int:
                 passed = 0
-                end = time.monotonic() + tenths / 10
-                while time.monotonic() < end:
+                while passed < laps * size:
                     for key, _ in selector.select(1):
                         came = key.data.take()
                         for _ in range(came):
@@ -144,7 +168,7 @@ def loop(size: int, seconds: float) -> Run:
                         passed += came
                 return passed
 
-            return _measured(broker, load, max(1, int(seconds * part * 10)))
+            return _measured(broker, load, max(1, int(laps * part)))
 
     return run
 
@@ -152,12 +176,11 @@ def loop(size: int, seconds: float) -> Run:
 def fan_out(size: int, batch: int, messages: int, *, kept: bool = False) -> Run:
     """One sender and a room of so many, so many messages a write, one write at a time."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         clients = broker.clients(size + 1, SMALL)
         room = broker.make_room(clients)
         sender, *members = clients
-        for member in members:
-            member.listen(room, kept=kept)
+        broker.listen(members, room, kept=kept)
         with _selector(members) as selector:
 
             def load(rounds: int) -> int:
@@ -179,7 +202,7 @@ def fan_out(size: int, batch: int, messages: int, *, kept: bool = False) -> Run:
 def latency(percent: int, rate: float, count: int) -> Run:
     """One message at a time, so many a second, from the write until it has come; milliseconds."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         sender, receiver = broker.clients(2, SMALL)
         receiver.listen()
         took = []
@@ -190,7 +213,7 @@ def latency(percent: int, rate: float, count: int) -> Run:
                 pass
             took.append(time.perf_counter() - start)
             time.sleep(1 / rate)
-        return statistics.quantiles(took, n=100)[percent - 1] * 1e3
+        return Result(statistics.quantiles(took, n=100)[percent - 1] * 1e3)
 
     return run
 
@@ -198,19 +221,16 @@ def latency(percent: int, rate: float, count: int) -> Run:
 def idle(connections: int) -> Run:
     """Resident memory of a connection that does nothing but listen; KiB."""
 
-    def run(broker: Broker, part: float) -> float:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    def run(broker: Broker, part: float) -> Result:
         count = max(100, int(connections * part))
         warm = broker.crowd(10)
         before = broker.resident()
         held = broker.clients(count, SMALL)
-        for client in held:
-            client.listen()
+        broker.listen(held)
         size = (broker.resident() - before) / count / 1024
         for connection in [*warm, *held]:
             connection.close()
-        return size
+        return Result(size)
 
     return run
 
@@ -218,7 +238,7 @@ def idle(connections: int) -> Run:
 def handshake(count: int) -> Run:
     """Connect, one after the other, with certificates on both sides; milliseconds of CPU."""
 
-    def run(broker: Broker, part: float) -> float:
+    def run(broker: Broker, part: float) -> Result:
         broker.crowd(10)
 
         def load(rounds: int) -> int:
@@ -226,7 +246,22 @@ def handshake(count: int) -> Run:
                 connection.close()
             return rounds
 
-        return _measured(broker, load, max(1, int(count * part))) / 1e3
+        return _measured(broker, load, max(1, int(count * part)), 1e-3)
+
+    return run
+
+
+def resumed(count: int) -> Run:
+    """As :func:`handshake`, each with the ticket that the one before it was given."""
+
+    def run(broker: Broker, part: float) -> Result:
+        broker.resume(2)
+
+        def load(rounds: int) -> int:
+            broker.resume(rounds)
+            return rounds
+
+        return _measured(broker, load, max(1, int(count * part)), 1e-3)
 
     return run
 
@@ -240,8 +275,8 @@ PATTERNS = {
     "pair-1": Pattern("one pair, 1 a write", _US, pair(1, SMALL, 20_000)),
     "pair-1k": Pattern("one pair, 1 KiB, 10 a write", _US, pair(10, 1024, 30_000)),
     "pair-16k": Pattern("one pair, 16 KiB, 10 a write", _US, pair(10, 16_384, 4_000)),
-    "loop-200": Pattern("closed loop of 200", _US, loop(200, 3)),
-    "loop-2000": Pattern("closed loop of 2,000", _US, loop(2000, 5), rare=True),
+    "loop-200": Pattern("closed loop of 200", _US, loop(200, 200)),
+    "loop-2000": Pattern("closed loop of 2,000", _US, loop(2000, 30), rare=True),
     "room-1": Pattern("fan-out to 300, 1 a write", "us a delivery", fan_out(300, 1, 100)),
     "room-10": Pattern("fan-out to 300, 10 a write", "us a delivery", fan_out(300, 10, 200)),
     "room-3000": Pattern(
@@ -250,7 +285,9 @@ PATTERNS = {
     "kept": Pattern("acknowledged, 20 a write", _US, kept_pair(20, SMALL, 20_000), _ALL),
     "away": Pattern("recipient away, 1 KiB", _US, away(1024, 12_000), _ALL),
     "handshake": Pattern("full mutual handshake", "ms of CPU", handshake(100)),
+    "resumed": Pattern("resumed handshake", "ms of CPU", resumed(300)),
     "p50": Pattern("latency at 200 a second, p50", "ms", latency(50, 200, 500)),
     "p99": Pattern("latency at 200 a second, p99", "ms", latency(99, 200, 500)),
     "idle": Pattern("idle connection, of 2,000", "KiB resident", idle(2000)),
+    "idle-5000": Pattern("idle connection, of 5,000", "KiB resident", idle(5000), rare=True),
 }

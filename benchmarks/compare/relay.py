@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import securerelay
-from benchmarks.compare.broker import Broker, Client
+from benchmarks.compare.broker import Broker, Client, Unsupported
 from benchmarks.daemon import CONFIGURATION, Daemon
 from benchmarks.patterns import new_stream
 from benchmarks.peer import Peer
 from securerelay.protocol import messages
-from securerelay.protocol.connection import Credential
+from securerelay.protocol.connection import ClientTicket, Credential
 
 _LIMITS = """
 mailbox_messages = 10000000
@@ -127,6 +128,9 @@ class Relay(Broker):
         super().__init__()
         self._daemon = Daemon(limits=_LIMITS, configuration=CONFIGURATION + _ROOMS)
         self._enrolled: dict[bytes, Credential] = {}
+        self._here: list[Client] = []
+        self._answered = 0.0
+        self._ticket: ClientTicket | None = None
 
     @classmethod
     def found(cls) -> str | None:
@@ -152,6 +156,10 @@ class Relay(Broker):
         """See :attr:`Broker.pid`."""
         return self._daemon.pid
 
+    def cpu(self) -> float:
+        """See :meth:`Broker.cpu`."""
+        return self._daemon.cpu()
+
     def enrol(self, name: bytes) -> Credential:
         """Enrol a peer, once."""
         if name not in self._enrolled:
@@ -163,19 +171,38 @@ class Relay(Broker):
         # All are enrolled before any connects: who is silent for long is cut.
         names = [b"p%d" % number for number in range(count)]
         credentials = [self.enrol(name) for name in names]
-        clients: list[Client] = []
-        answered = time.monotonic()
         for name, credential in zip(names, credentials, strict=True):
-            clients.append(RelayClient(name, size, self.connect(credential)))
-            if time.monotonic() - answered > _ANSWER_AFTER:
-                answered = time.monotonic()
-                for client in clients:
-                    client.drain()
-        return clients
+            self._here.append(RelayClient(name, size, self.connect(credential)))
+            self._answer()
+        return self._here[-count:]
 
-    def connect(self, credential: Credential) -> Peer:
+    def _answer(self) -> None:
+        """Have those who are here answer PINGs, now and then."""
+        if time.monotonic() - self._answered > _ANSWER_AFTER:
+            for client in self._here:
+                client.drain()
+            self._answered = time.monotonic()
+
+    def listen(self, clients: Sequence[Client], room: bytes = b"", *, kept: bool = False) -> None:
+        """See :meth:`Broker.listen`."""
+        for client in clients:
+            client.listen(room, kept=kept)
+            self._answer()
+
+    def connect(self, credential: Credential, ticket: ClientTicket | None = None) -> Peer:
         """Connect one peer."""
-        return Peer(self._daemon.port, self._daemon.relay_id, credential).handshake()
+        return Peer(self._daemon.port, self._daemon.relay_id, credential, ticket).handshake()
+
+    def resume(self, count: int) -> None:
+        """See :meth:`Broker.resume`."""
+        credential = self.enrol(b"p0")
+        for _ in range(count):
+            peer = self.connect(credential, self._ticket)
+            assert peer.greeting is not None, "welcomed"
+            if peer.greeting.resumed != (self._ticket is not None):
+                raise Unsupported("takes no tickets")
+            self._ticket = peer.greeting.tickets[0]
+            peer.close()
 
     def crowd(self, count: int) -> list[Peer]:
         """See :meth:`Broker.crowd`."""
@@ -192,6 +219,7 @@ class Relay(Broker):
             owner.call(
                 "room.add", room="@crowd", peers=[peer.name.decode("ascii") for peer in some]
             )
+            self._answer()
         return b"@crowd"
 
     def absent(self) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
-from benchmarks.compare.patterns import Pattern
+from benchmarks.compare.patterns import Pattern, Result
 
 _BAR, _LEFT, _WIDTH = 12, 260, 760
 _COLOURS = ("#2a6f97", "#9a9a9a", "#c9a227", "#e07a5f")
@@ -22,12 +22,19 @@ class Row:
     Attributes:
         name: of the pattern.
         pattern: what was run.
-        figures: by the brokers' titles, ours first.
+        results: by the brokers' titles.
+        failed: why a broker has none, or fewer.
     """
 
     name: str
     pattern: Pattern
-    figures: dict[str, list[float]] = field(default_factory=dict)
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, list[float]]:
+        """Every figure, by the brokers' titles."""
+        return {title: [one.value for one in some] for title, some in self.results.items()}
 
     def median(self, title: str) -> float | None:
         """Return a broker's figure; None if it did not take part."""
@@ -36,7 +43,7 @@ class Row:
 
     def ratio(self, title: str) -> float | None:
         """Return ours in relation to another's; less than 1 is better."""
-        ours, other = self.median(next(iter(self.figures))), self.median(title)
+        ours, other = self.median(self.pattern.brokers[0].title), self.median(title)
         return ours / other if ours is not None and other else None
 
 
@@ -51,25 +58,29 @@ def machine() -> str:
     return f"{model or platform.machine()}, Python {platform.python_version()}"
 
 
-def as_json(rows: Sequence[Row], versions: dict[str, str]) -> str:
-    """Return everything that was measured."""
+def head_as_json(versions: dict[str, str]) -> str:
+    """Return what is the same for all patterns, in one line."""
+    return json.dumps({"machine": machine(), "versions": versions})
+
+
+def as_json(row: Row) -> str:
+    """Return everything that was measured of one pattern, in one line."""
+    ours = row.pattern.brokers[0].title
+    shares = {
+        share: {title: [getattr(one, share) for one in some] for title, some in row.results.items()}
+        for share in ("busy", "load")
+    }
     return json.dumps(
         {
-            "machine": machine(),
-            "versions": versions,
-            "patterns": [
-                {
-                    "name": row.name,
-                    "title": row.pattern.title,
-                    "unit": row.pattern.unit,
-                    "figures": row.figures,
-                    "median": {title: row.median(title) for title in row.figures},
-                    "ratio": {title: row.ratio(title) for title in list(row.figures)[1:]},
-                }
-                for row in rows
-            ],
-        },
-        indent=1,
+            "pattern": row.name,
+            "title": row.pattern.title,
+            "unit": row.pattern.unit,
+            "figures": row.figures,
+            "median": {title: row.median(title) for title in row.figures},
+            "ratio": {title: row.ratio(title) for title in row.figures if title != ours},
+            **shares,
+            "failed": row.failed,
+        }
     )
 
 
@@ -79,11 +90,19 @@ def _cells(row: Row, titles: Sequence[str]) -> list[str]:
         median, ratio = row.median(title), row.ratio(title)
         if median is None:
             cells.append("-")
-        elif title == titles[0]:
+        elif ratio is None or title == row.pattern.brokers[0].title:
             cells.append(f"{median:.2f}")
         else:
             cells.append(f"{median:.2f} ({ratio:.2f})")
     return cells
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.pattern.title}, {title}: {reason}"
+        for row in rows
+        for title, reason in row.failed.items()
+    ]
 
 
 def as_text(rows: Sequence[Row], versions: dict[str, str]) -> str:
@@ -99,7 +118,8 @@ def as_text(rows: Sequence[Row], versions: dict[str, str]) -> str:
         for line in lines
     ]
     about = ", ".join(f"{title} {version}" for title, version in versions.items())
-    return "\n".join([about, machine(), "", *table])
+    failures = _failures(rows)
+    return "\n".join([about, machine(), "", *table, *([""] if failures else []), *failures])
 
 
 def as_rst(rows: Sequence[Row], versions: dict[str, str]) -> str:
@@ -110,7 +130,9 @@ def as_rst(rows: Sequence[Row], versions: dict[str, str]) -> str:
     for cells in [header, *(_cells(row, titles) for row in rows)]:
         first, *others = cells
         lines += [f"   * - {first}".rstrip(), *(f"     - {cell}" for cell in others)]
-    return "\n".join([*lines, "", f"Measured on {machine()}.", ""])
+    failures = [f"* {failure}" for failure in _failures(rows)]
+    lines += ["", *failures, ""] if failures else [""]
+    return "\n".join([*lines, f"Measured on {machine()}.", ""])
 
 
 def as_svg(rows: Sequence[Row], versions: dict[str, str]) -> str:
@@ -135,7 +157,7 @@ def as_svg(rows: Sequence[Row], versions: dict[str, str]) -> str:
         y += _BAR
         text(_LEFT - 8, y + _BAR, f"{row.pattern.title} ({row.pattern.unit})", "end")
         medians = {title: row.median(title) for title in colours}
-        most = max(median for median in medians.values() if median is not None)
+        most = max((median for median in medians.values() if median), default=1.0)
         for title, median in medians.items():
             if median is not None:
                 width = median / most * (_WIDTH - _LEFT - 60)
