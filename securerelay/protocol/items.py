@@ -8,12 +8,14 @@ and there is one way to write anything; unknown types below 80 (hexadecimal) are
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from securerelay.errors import RemoteError
 
-HEADER = 5
+_HEADER = struct.Struct(">BI")
+HEADER = _HEADER.size
 """Bytes before a value."""
 PADDING = 0x00
 """The type of zeros that fill up what is sealed; the one item that comes last."""
@@ -25,7 +27,7 @@ NUMBERS = 1 << 63
 
 def encode_item(kind: int, value: bytes) -> bytes:
     """Return one item as it is hashed, signed and sent."""
-    return bytes((kind,)) + len(value).to_bytes(4, "big") + value
+    return _HEADER.pack(kind, len(value)) + value
 
 
 def encode_items(items: Iterable[tuple[int, bytes]]) -> bytes:
