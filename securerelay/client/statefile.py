@@ -237,6 +237,8 @@ def _check(path: pathlib.Path) -> None:
     try:
         with contextlib.closing(_connect(path, "ro")) as db:
             problem = _problem(db, state.st_size)
+    except sqlite3.OperationalError as error:  # what is around the file, not what is in it
+        problem = f"cannot be used now ({error}): is its disk full, or its folder read-only?"
     except sqlite3.Error as error:
         problem = f"is damaged ({error}); restore a backup, or move it away to begin anew"
     if problem:

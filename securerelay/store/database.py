@@ -121,6 +121,8 @@ def check(path: Path) -> None:
     try:
         with inspected(path) as db:
             problem = _problem(db, path.stat().st_size)
+    except sqlite3.OperationalError as error:  # what is around the file, not what is in it
+        problem = f"cannot be used now ({error}): is its disk full, or its folder read-only?"
     except sqlite3.Error as error:
         problem = f"is damaged ({error}): restore a backup"
     if problem:

@@ -109,6 +109,17 @@ def test_a_log_without_its_database_is_not_taken_for_a_fresh_start(tmp_path: pat
         State(tmp_path)
 
 
+def test_what_keeps_a_sound_file_from_being_opened_is_not_taken_for_damage(tmp_path: pathlib.Path):
+    State(tmp_path).close()
+    log = tmp_path / (NAME + "-wal")
+    log.mkdir()  # as on a full disk, or in a read-only folder, SQLite cannot make its log
+    with pytest.raises(StorageError, match=r"cannot be used now .*disk full") as told:
+        State(tmp_path)
+    assert "damaged" not in str(told.value)
+    log.rmdir()
+    State(tmp_path).close()
+
+
 def test_programs_that_start_at_once_share_one_file(tmp_path: pathlib.Path):
     failures: list[BaseException] = []
 

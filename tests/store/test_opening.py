@@ -150,6 +150,16 @@ def test_a_database_that_lost_its_epoch_is_not_given_another(
     assert says in refused(tmp_path)
 
 
+def test_what_keeps_a_sound_database_from_being_opened_is_not_taken_for_damage(tmp_path: Path):
+    path = used(tmp_path)
+    log = path.with_name(path.name + "-wal")
+    log.unlink(missing_ok=True)
+    log.mkdir()  # as on a full disk, or in a read-only folder, SQLite cannot make its log
+    with pytest.raises(StorageError, match=r"cannot be used now .*disk full") as told:
+        result(on_disk(tmp_path).open())
+    assert "damaged" not in told.value.message
+
+
 def test_a_cut_off_database_is_found(tmp_path: Path):
     path = used(tmp_path)
     os.truncate(path, path.stat().st_size // 2)
