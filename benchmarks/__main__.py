@@ -17,7 +17,7 @@ import twisted
 from benchmarks.compare.__main__ import main as compare
 from benchmarks.delivery import DELIVERY, delivery
 from benchmarks.flood import flood
-from benchmarks.growth import growth
+from benchmarks.growth import growth, peers
 from benchmarks.patterns import PATTERNS
 from benchmarks.profile import main as profile
 from benchmarks.sealing import sealing
@@ -29,6 +29,7 @@ LONG = {
     "delivery": delivery,
     "flood": flood,
     "growth": growth,
+    "crowd": peers,
     "sealing": sealing,
     "stalls": stalls,
     "timing": timing,

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
 import resource
 import select
 import selectors
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection
 
 from benchmarks.daemon import CONFIGURATION, Daemon
 from benchmarks.delivery import LIMITS, Waiting, connect, fetch, fill
@@ -26,8 +30,10 @@ _NAMES = 100
 """Peers that are enrolled; a crowd is connections of theirs, one of each listening."""
 _SPARE = 200
 """Descriptors that are left for other things."""
-_ANSWER_AFTER = 3.0
-"""Seconds after which everybody shows to be there; who is silent for long is cut."""
+_ANSWER_AFTER = 0.5
+"""Seconds after which those who listen answer what they were asked; who is silent is cut."""
+_MEASURED = 2000
+"""Messages that are timed, which takes as long as the relay takes to ask everybody once."""
 _ROOMS_AT_ONCE = 20
 _MEMBERS = 10
 _SPOKEN_TO = 50
@@ -49,8 +55,45 @@ def _drain(crowd: list[Receiver]) -> None:
             receiver.take()
 
 
+def _idle(control: Connection, daemon: Daemon, people: list[Credential]) -> None:
+    """Be as many idle peers as we are told to: connect, and answer what the relay asks.
+
+    Args:
+        control: says how many, and is told when they are here.
+        daemon: the relay.
+        people: whose connections these are.
+    """
+    tickets: dict[int, tuple[ClientTicket, ...]] = {}
+    count = wanted = 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select(0 if count < wanted else None):
+                if key.fileobj is control:
+                    wanted = control.recv()
+                else:
+                    peer: Peer = key.data
+                    peer.receive()
+                    if peer.received:
+                        peer.received.clear()
+                        peer.send(messages.pong(b"beat"))
+            if count < wanted:
+                place = count % len(people)
+                ticket = next(iter(tickets.get(place, ())), None)
+                peer = Peer(daemon.port, daemon.relay_id, people[place], ticket).handshake()
+                assert peer.greeting is not None, "welcomed"
+                tickets[place] = peer.greeting.tickets
+                selector.register(peer.socket, selectors.EVENT_READ, peer)
+                count += 1
+                if count == wanted:
+                    control.send(count)
+
+
 class Crowd:
-    """Connections that do nothing but answer the relay's PINGs, and some that listen.
+    """Peers who listen, and many more connections that only answer the relay's PINGs.
+
+    Those are in a process of their own, so that they answer at once and a message does not wait for
+    their work.
 
     Args:
         daemon: the relay.
@@ -59,90 +102,88 @@ class Crowd:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         enrolled = list(daemon.peers(_NAMES + 1))
-        self._people: list[tuple[Credential, list[ClientTicket]]] = [
-            (credential, []) for _, credential in enrolled[1:]
-        ]
+        self._people = [credential for _, credential in enrolled[1:]]
         self.names = [name.encode("ascii") for name, _ in enrolled[1:]]
         self.sender = Sender(connect(daemon, enrolled[0][1]))
         self.listeners: list[Receiver] = []
-        self._selector = selectors.DefaultSelector()
         self._answered = time.monotonic()
-        self.count = 0
+        self._spoken_to = 0
+        processes = multiprocessing.get_context("fork")
+        self._control, control = processes.Pipe()
+        idle = functools.partial(_idle, control, daemon, self._people)
+        self._process = processes.Process(target=idle, daemon=True)
+        self._process.start()
+        control.close()
 
     def grow(self, count: int) -> None:
         """Connect until so many are here."""
-        while self.count < count:
-            credential, tickets = self._people[self.count % _NAMES]
-            ticket = tickets.pop() if tickets else None
-            daemon = self._daemon
-            peer = Peer(daemon.port, daemon.relay_id, credential, ticket).handshake()
-            assert peer.greeting is not None, "welcomed"
-            tickets[:] = peer.greeting.tickets
-            if self.count < _NAMES:
-                self.listeners.append(Receiver(peer))
-                _here(self.listeners[-1:])
-            else:
-                self._selector.register(peer.socket, selectors.EVENT_READ, peer)
-            self.count += 1
-            self.answer()
+        while len(self.listeners) < min(count, _NAMES):
+            peer = connect(self._daemon, self._people[len(self.listeners)])
+            self.listeners.append(Receiver(peer))
+            _here(self.listeners[-1:])
+            self._answer()
+        if count > _NAMES:
+            self._control.send(count - _NAMES)
+            while not self._control.poll(_ANSWER_AFTER):
+                self._answer()
+            try:
+                self._control.recv()
+            except EOFError as error:
+                raise SystemExit("the crowd could not connect; it said why above") from error
 
-    def answer(self) -> None:
-        """Answer the relay, which asks those it has not heard for a while, now and then."""
-        if time.monotonic() - self._answered < _ANSWER_AFTER:
-            return
-        self._answered = time.monotonic()
-        for key, _ in self._selector.select(0):
-            peer = key.data
-            peer.receive()
-            peer.send(messages.pong(b"beat"))
-            peer.received.clear()
-        for receiver in self.listeners:
-            receiver.peer.send(messages.pong(b"here"))
-        self.sender.peer.send(messages.pong(b"here"))
+    def _answer(self) -> None:
+        """Have those who listen answer PINGs, now and then."""
+        if time.monotonic() - self._answered > _ANSWER_AFTER:
+            self._answered = time.monotonic()
+            _drain(self.listeners)
+            self.sender.peer.send(messages.pong(b"here"))
 
-    def tell(self, rounds: int, batch: int) -> None:
-        """Send to one after the other, so many messages each."""
-        for number in range(rounds):
-            self.answer()
-            place = number % len(self.listeners)
-            receiver = self.listeners[place]
-            self.sender.send(self.names[place], 0, batch)
-            receiver.wait(receiver.count + batch)
-            self.sender.settle()
+    def tell(self, batch: int) -> float:
+        """Send so many to the next of those who listen; returns the seconds until they came."""
+        self._answer()
+        place = self._spoken_to = (self._spoken_to + 1) % len(self.listeners)
+        receiver = self.listeners[place]
+        wanted = receiver.count + batch
+        begun = time.perf_counter()
+        self.sender.send(self.names[place], 0, batch)
+        receiver.wait(wanted)
+        took = time.perf_counter() - begun
+        self.sender.settle()
+        return took
 
     def close(self) -> None:
         """Everybody goes."""
-        for key in list(self._selector.get_map().values()):
-            key.data.close()
-        self._selector.close()
+        self._process.terminate()
+        self._process.join()
 
 
 def peers(quick: bool) -> Iterator[Figure]:
     """Idle connections: memory, the price of a message to one of them, and how long it takes."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    counts = [10, 100, 1000] + ([] if quick else [5000, min(most, 20_000) - _SPARE])
-    with Daemon() as daemon:
-        crowd = Crowd(daemon)
+    counts = [10, 100, 1000] + ([] if quick else [5000, min(most, 20_000 + _SPARE) - _SPARE])
+    with Daemon() as daemon, closing(Crowd(daemon)) as crowd:
         before = daemon.resident()
         for count in counts:
             crowd.grow(count)
-            here = f"{count:,} peers here"
-            grown = daemon.resident() - before
-            crowd.tell(_NAMES, 1)
+            here, last = f"{count:,} peers here", count > 5000
+            resident = daemon.resident()
+            for _ in range(_NAMES):
+                crowd.tell(1)
             start, rounds = daemon.cpu(), 50 if quick else 500
-            crowd.tell(rounds, 10)
+            for _ in range(rounds):
+                crowd.tell(10)
             used = daemon.cpu() - start
             took = []
-            for _ in range(100 if quick else 500):
-                begun = time.perf_counter()
-                crowd.tell(1, 1)
-                took.append(time.perf_counter() - begun)
+            for _ in range(100 if quick else _MEASURED):
+                took.append(crowd.tell(1) * 1e3)
                 time.sleep(0.005)
-            yield Figure(f"{here}, memory", grown / (1 << 20), "MiB more")
+            yield Figure(f"{here}, memory", (resident - before) / (1 << 20), "MiB more")
+            yield Figure(f"{here}, whole process", resident / 1e6, "MB", 250 if last else None)
             yield Figure(f"{here}, a message", used / rounds / 10 * 1e6, "us")
-            yield Figure(f"{here}, p99 of one", statistics.quantiles(took, n=100)[98] * 1e3, "ms")
-        crowd.close()
+            late = statistics.quantiles(took, n=100)
+            yield Figure(f"{here}, p50 of one", late[49], "ms")
+            yield Figure(f"{here}, p99 of one", late[98], "ms", 5 if last else None)
 
 
 def rooms(quick: bool) -> Iterator[Figure]:
