@@ -91,12 +91,7 @@ class ClientConnection(Link):
         self._resumption = b""
         self._since = 0.0
         self.established = False
-
-    @property
-    def may_send(self) -> bool:
-        """Whether :meth:`send` may be called now: once C2 is out, but never in an enrolment."""
-        enrolled = isinstance(self._config.credential, Credential)
-        return self._sealer is not None and enrolled and not self._closing
+        self._held = not isinstance(config.credential, Credential)  # in an enrolment, for ever
 
     def start(self) -> None:
         """Send the first line."""

@@ -11,10 +11,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from securerelay.errors import RemoteError
-from securerelay.protocol.records import MAX_RECORDS, BrokenRecord, Kind, Opener, Sealer
+from securerelay.protocol.records import (
+    MAX_CONTENT,
+    MAX_RECORDS,
+    BrokenRecord,
+    Kind,
+    Opener,
+    Sealer,
+)
 from securerelay.protocol.schedule import RekeyRoot
 
 ALERTS = frozenset(
@@ -41,7 +48,6 @@ REKEY_INTERVAL = 60.0
 _REKEY_TOLERANCE = 5.0
 
 _REASON = re.compile(rb"[a-z0-9-]{1,32}")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Link:
     __slots__ = (
         "_closing",
         "_end",
+        "_held",
         "_opener",
         "_ratcheted_at",
         "_rekeyed_at",
@@ -108,7 +115,7 @@ class Link:
         self._root: RekeyRoot | None = None
         self._takes_data = False
         self._end: End | None = None
-        self._closing = False
+        self._closing = self._held = False
         self._update_credit = float(UPDATE_BURST)
         self._updated_at = 0.0
         self._ratcheted_at = float("-inf")
@@ -124,23 +131,25 @@ class Link:
 
     @property
     def may_send(self) -> bool:
-        """Whether :meth:`send` may be called now."""
-        raise NotImplementedError
+        """Whether :meth:`send` may be called now; not while a REKEY is under way."""
+        return self._sealer is not None and not self._held and not self._closing
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the transport; never raises."""
         if self._end is None:
-            self._guard(
-                self._receive_lines if self._opener is None else self._receive_records, data
-            )
+            try:
+                if self._opener is None:
+                    self._receive_lines(data)
+                else:
+                    self._receive_records(data)
+            except Exception as error:
+                self._went_wrong(error)
 
-    def _guard(self, act: Callable[[_T], None], argument: _T) -> None:
-        """Do something on behalf of the other side; whatever goes wrong ends this connection."""
-        try:
-            act(argument)
-        except RemoteError as error:
+    def _went_wrong(self, error: Exception) -> None:
+        """Whatever goes wrong on behalf of the other side ends this connection."""
+        if isinstance(error, RemoteError):
             self.fail(error)
-        except Exception as error:  # a bug of ours: this connection ends, the others live on
+        else:  # a bug of ours: this connection ends, the others live on
             self.alert("internal", type(error).__name__, error)
 
     def lost(self) -> None:
@@ -154,11 +163,25 @@ class Link:
         Args:
             data: any number of bytes but none.
         """
-        assert self._sealer is not None, "not established"
-        assert self.may_send, "closing, or in the middle of a REKEY"
-        records = self._sealer.seal_stream(data)
+        sent = self.offer(data)
+        assert sent, "not established, closing, or in the middle of a REKEY"
+
+    def offer(self, data: bytes) -> bool:
+        """Send a stretch of the message stream if :attr:`may_send`.
+
+        Args:
+            data: any number of bytes but none.
+
+        Returns:
+            Whether it was sent.
+        """
+        sealer = self._sealer
+        if sealer is None or self._held or self._closing:
+            return False
+        records = sealer.seal(1, data) if len(data) <= MAX_CONTENT else sealer.seal_stream(data)
         self.carried += len(records)
         self._host.write(records)
+        return True
 
     def update(self) -> bool:
         """Ratchet our own direction: whoever steals the key later cannot read what went before.
@@ -268,22 +291,23 @@ class Link:
                         raise RemoteError("protocol", "DATA without content")
                     said.append(content)
                     continue
-                self._hear(said)
+                if said:
+                    self._hear(said)
                 if self._end is None:
                     self._control(kind, content)
                 if self._end is not None:
                     return
         finally:  # what came before a breach counts
-            self._hear(said)
+            if said:
+                self._hear(said)
         if opener.sequence >= MAX_RECORDS:
             raise RemoteError("rekey-overdue", "too many records under one key")
 
     def _hear(self, said: list[bytes]) -> None:
         """Pass on what came in one or several records, which is cheaper than one by one."""
-        if said:
-            content = b"".join(said)
-            said.clear()
-            self._host.data(content)
+        content = b"".join(said)
+        said.clear()
+        self._host.data(content)
 
     def _control(self, kind: int, content: bytes) -> None:
         if kind == Kind.UPDATE:

@@ -74,7 +74,6 @@ class RelayConnection(Link):
         "_complete",
         "_config",
         "_exchange",
-        "_held",
         "_host",
         "_lines",
         "_peer_spki",
@@ -93,18 +92,13 @@ class RelayConnection(Link):
         self._exchange: RelayRekey | None = None
         self._peer_spki = b""
         self._since = 0.0
-        self._held = self._asked = False
+        self._asked = False
         self.paused = False
 
     @property
     def established(self) -> bool:
         """Whether records flow."""
         return self._sealer is not None
-
-    @property
-    def may_send(self) -> bool:
-        """Whether :meth:`send` may be called now; not while a REKEY is under way."""
-        return self._sealer is not None and not self._held and not self._closing
 
     # --- lines ---
 
@@ -149,9 +143,11 @@ class RelayConnection(Link):
                 self._host.sign(step.context, step.digest)
 
     def _answered(self, advance: Callable[[Responder], Step]) -> None:
-        responder = self._responder
-        if responder is not None:
-            self._guard(lambda answer: self._do(answer(responder)), advance)
+        if self._responder is not None:
+            try:
+                self._do(advance(self._responder))
+            except Exception as error:
+                self._went_wrong(error)
 
     def ticket_found(self, found: Resumption | None) -> None:
         """Answer ``find_ticket``; None means that it is unknown, and a full handshake follows."""

@@ -70,6 +70,10 @@ class Host:
         """See :class:`~securerelay.relay.session.Wire`."""
         raise NotImplementedError
 
+    def send(self, data: bytes) -> bool:
+        """See :class:`~securerelay.relay.session.Wire`."""
+        raise NotImplementedError
+
     def hold(self, hold: bool) -> None:
         """See :class:`~securerelay.relay.session.Wire`."""
         raise NotImplementedError
@@ -179,7 +183,3 @@ class Host:
     def alert(self, code: str) -> None:
         """See :class:`~securerelay.relay.session.Wire`."""
         self.connection.alert(code)
-
-    def send(self, data: bytes) -> None:
-        """See :class:`~securerelay.relay.session.Wire`."""
-        self.connection.send(data)

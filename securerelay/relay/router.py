@@ -99,7 +99,8 @@ class Router:
     # --- the end of a turn ---
 
     def mark(self, session: Session) -> None:
-        """Have a session written to at the end of this turn of the reactor."""
+        """Have a session written to at the end of this turn of the reactor; once is enough."""
+        session.marked = True
         if not self._dirty:
             self._reactor.callLater(0, self._flush)
         self._dirty.append(session)

@@ -55,8 +55,8 @@ class Wire(Protocol):
     def ready(self) -> bool:
         """Whether anything written now would leave now."""
 
-    def send(self, data: bytes) -> None:
-        """Seal and write a stretch of the message stream."""
+    def send(self, data: bytes) -> bool:
+        """Seal and write a stretch of the message stream if :attr:`ready`; tells whether it was."""
 
     def hold(self, hold: bool) -> None:
         """Stop reading, or go on."""
@@ -130,18 +130,13 @@ class Session:
         """Say something at the end of this turn."""
         self._out.append(data)
         if not self.marked:
-            self.mark()
+            self.context.router.mark(self)
 
     def push(self, said: Iterable[bytes]) -> None:
         """Say headers and bodies that others may be told too, without joining them first."""
         self._out += said
         if not self.marked:
-            self.mark()
-
-    def mark(self) -> None:
-        """Have :meth:`flush` called at the end of this turn."""
-        self.marked = True
-        self.context.router.mark(self)
+            self.context.router.mark(self)
 
     def flush(self) -> None:
         """Write what waits, as far as the connection takes it."""
@@ -153,15 +148,15 @@ class Session:
         if stream is not None and stream.ok > stream.told:
             stream.told = stream.ok
             out.append(messages.ok(stream.ok))
-        if self._waiting or not wire.ready:
+        if self._waiting:
             self._wait(out)
         elif out:
             said = b"".join(out)
-            if len(said) <= FLUSH_BYTES:
+            if len(said) <= FLUSH_BYTES and wire.send(said):
                 out.clear()
-                wire.send(said)
                 return
-            out[:] = [said[at : at + FLUSH_BYTES] for at in range(0, len(said), FLUSH_BYTES)]
+            if wire.ready:
+                out[:] = [said[at : at + FLUSH_BYTES] for at in range(0, len(said), FLUSH_BYTES)]
             self._wait(out)
         while self._waiting and wire.ready:
             wire.send(self._take())

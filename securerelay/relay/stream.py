@@ -136,7 +136,7 @@ class Stream:
             session.write(messages.no(seq, code))
         self.told = answered
         if self.ok > answered:
-            session.mark()
+            self.peer.router.mark(session)
         self.tell(row.receipts)
         session.hold_stream(self._refusing)
         self.go_on()
@@ -225,7 +225,7 @@ class Stream:
                 self.ok = self.entered
                 session = self.session
                 if session is not None and not session.marked:
-                    session.mark()
+                    router.mark(session)
             return taken, code
         expiry = time + (router.ttl if ttl is None else min(ttl * 1000, router.longest_ttl))
         kind, mailbox = share.kind, share.mailbox
@@ -287,7 +287,7 @@ class Stream:
             self._not_now(seq, self.refusals[seq])
         elif seq <= self.ok and self.session is not None:
             self.told = min(self.told, seq - 1)
-            self.session.mark()
+            self.peer.router.mark(self.session)
 
     def _too_fast(self, said: _Said) -> None:
         """Refuse for now what comes too fast, of many messages those that are too many."""
@@ -392,8 +392,8 @@ class Stream:
             if first.refused is None:
                 ok = first.seq
                 accepted += 1
-        self.peer.router.accepted += accepted
-        session = self.session
+        router, session = self.peer.router, self.session
+        router.accepted += accepted
         if session is None:
             self.ok = ok
             if not flight:
@@ -401,7 +401,7 @@ class Stream:
         elif ok != self.ok:
             self.ok = ok
             if not session.marked:
-                session.mark()
+                router.mark(session)
 
     def refused(self, seq: int, code: bytes) -> None:
         """The store remembers a refusal: now it can be told."""

@@ -213,16 +213,23 @@ class RelayProtocol(Host):
         """See :class:`~securerelay.relay.session.Wire`."""
         return self._blocked is None and self.connection.may_send
 
+    def send(self, data: bytes) -> bool:
+        """See :class:`~securerelay.relay.session.Wire`."""
+        return self._blocked is None and self.connection.offer(data)
+
     def write(self, data: bytes) -> None:
         """Send bytes: now if nothing waits before them."""
         transport = self.transport
         if transport is None:
             return
         if self._direct and self._blocked is None:
-            sent = transport.writeSomeData(data)
+            try:
+                sent = transport.socket.send(data)
+            except OSError:  # full, or lost: the transport will find out which
+                sent = 0
             if sent == len(data):
                 return
-            transport.write(data[sent:] if isinstance(sent, int) and sent > 0 else data)
+            transport.write(data[sent:])
             # A producer that is asked once all is written; the first time at once, for nothing.
             transport.registerProducer(self, False)
             self._blocked = self.context.router.seconds()

@@ -189,6 +189,7 @@ def test_nothing_follows_a_close_of_ours() -> None:
     ends.relay.connection.ask_rekey()
     with pytest.raises(AssertionError):
         ends.relay.connection.send(b"x")
+    assert not ends.relay.connection.offer(b"x")
     ends.relay.connection.alert("internal")
     assert ends.to_client() == b""
     assert how(ends.relay) == [("internal", False, False)]

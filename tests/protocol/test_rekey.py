@@ -310,6 +310,7 @@ def test_the_relay_says_nothing_between_its_answer_and_done() -> None:
     ends = begun()
     relay = ends.relay.connection
     assert not relay.may_send
+    assert not relay.offer(b"x")
     ends.now += 1_000_000
     assert not relay.update()
     relay.ask_rekey()
