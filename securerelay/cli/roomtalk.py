@@ -84,36 +84,31 @@ def rooms_of(client: Client) -> RoomSealing:
 
 async def show_rooms(client: Client, out: Output) -> None:
     """Write a line for each room; a long list comes in parts."""
-    after = ""
-    while True:
-        answer = await ask(client, "list", after=after)
+    from securerelay.client.pages import pages
+
+    keys = ("room", "owner", "version", "join", "post", "count", "listed", "member")
+    async for answer in pages(lambda after: ask(client, "list", after=after), "rooms", *keys):
         for room in answer["rooms"]:
-            keys = ("room", "owner", "version", "join", "post", "count", "listed", "member")
             out.say(
                 {key: room[key] for key in keys},
                 "{room:<33}  {count:>4}  {what}",
                 what="member" if room["member"] else "open",
             )
-            after = room["room"]
-        if not answer["more"]:
-            return
 
 
 async def show_members(client: Client, out: Output, room: str) -> None:
     """Write a line for each member; a long list comes in parts."""
-    after = ""
+    from securerelay.client.pages import pages
+
     admins: set[str] | None = None
-    while True:
-        answer = await ask(client, "members", room=room, after=after)
+    asking = pages(lambda after: ask(client, "members", room=room, after=after), "members")
+    async for answer in asking:
         if admins is None:
-            admins = await admins_of(client, room) if answer["listed"] else set()
+            admins = await admins_of(client, room) if answer.get("listed") else set()
         for name in answer["members"]:
-            owns, admin = name == answer["owner"], name in admins
+            owns, admin = name == answer.get("owner"), name in admins
             mark = " (owner)" if owns else " (admin)" if admin else ""
             out.say({"name": name, "owner": owns, "admin": admin}, "{name}{mark}", mark=mark)
-            after = name
-        if not answer["more"]:
-            return
 
 
 async def admins_of(client: Client, room: str) -> set[str]:

@@ -15,6 +15,9 @@ from securerelay.errors import ConnectError
 if TYPE_CHECKING:
     from securerelay.client import Client
 
+FIELDS = ("peer", "online", "listening")
+"""What a relay says of a peer."""
+
 
 @click.command(cls=Verb)
 @click.option("--watch", is_flag=True, help="Go on, and tell who comes and goes.")
@@ -46,7 +49,7 @@ class Board:
 
     def tell(self, peer: dict[str, Any]) -> None:
         """Write a line for a peer, unless it would say nothing new."""
-        name, online, listening = peer["peer"], peer["online"], peer["listening"]
+        name, online, listening = str(peer["peer"]), bool(peer["online"]), bool(peer["listening"])
         if self._told.get(name) == (online, listening):
             return
         self._told[name] = online, listening
@@ -62,16 +65,18 @@ class Board:
 
 async def show(client: Client, board: Board) -> None:
     """Tell of each peer; a long list comes in parts."""
+    from securerelay.client.pages import pages
+
     names: set[str] = set()
-    after = ""
-    while True:
-        answer = await client.call("peer.list", {"after": after})
+    asking = pages(
+        lambda after: client.call("peer.list", {"after": after}),
+        "peers",
+        *FIELDS,
+    )
+    async for answer in asking:
         for peer in answer["peers"]:
             board.tell(peer)
-            after = peer["peer"]
-            names.add(after)
-        if not answer["more"]:
-            break
+            names.add(peer["peer"])
     board.keep(names)
 
 
@@ -83,7 +88,7 @@ async def follow(client: Client, board: Board, out: Output) -> None:
     events = await client.watch()
     await show(client, board)
     async for event in events:
-        if event.kind == "presence":
+        if event.kind == "presence" and event.data.keys() >= set(FIELDS):
             board.tell(event.data)
         elif event.kind == "disconnected":
             out.note("the connection is lost; what changes meanwhile is told when it is back")

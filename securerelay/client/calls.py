@@ -14,6 +14,8 @@ from securerelay.protocol import messages
 
 MAX_OPEN = 256
 """Calls unanswered at a time."""
+RELAYED = frozenset({"presence", "room", "expired", "missed"})
+"""Kinds of events that a relay tells; the others are this program's own, and no relay's to say."""
 EVENTS_KEPT = 1024
 """Events kept for a reader who is slow; older ones are dropped."""
 
@@ -31,6 +33,19 @@ def read_json(body: bytes) -> dict[str, typing.Any]:
     if not isinstance(value, dict):
         raise RemoteError("protocol", "JSON, but no object")
     return value
+
+
+def bundle_entry(answer: dict[str, typing.Any], name: str) -> dict[str, typing.Any]:
+    """Return what ``key.fetch`` answered about a name; nothing if there is no such peer.
+
+    Raises:
+        RemoteError: ``protocol`` for an answer of another form.
+    """
+    bundles = answer.get("bundles")
+    entry = (bundles.get(name) or {}) if isinstance(bundles, dict) else None
+    if not isinstance(entry, dict):
+        raise RemoteError("protocol", "key.fetch answered without bundles")
+    return entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +105,14 @@ class Calls:
 
     def reply(self, tag: bytes, status: bytes, body: bytes) -> None:
         """Take an answer; one that nobody waits for any more is dropped."""
-        answer = self._open.pop(tag, None)
-        if answer is None:
+        if tag not in self._open:
             return
+        said = read_json(body)  # what cannot be read ends the session, and the call with it
+        answer = self._open.pop(tag)
         if status == b"ok":
-            answer.callback(read_json(body))
+            answer.callback(said)
         else:
-            detail = read_json(body).get("message", "") if body else ""
+            detail = said.get("message", "")
             answer.errback(Refused(status.decode("ascii", "replace"), str(detail)))
 
     def fail(self, error: Exception) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from securerelay.client.calls import Calls, Event, Events, read_json
+from securerelay.client.calls import RELAYED, Calls, Event, Events, read_json
 from securerelay.client.entry import Entry, Fate
 from securerelay.client.inbox import Inbox
 from securerelay.client.journal import Journal
@@ -331,6 +331,8 @@ class Session:
     def event(self, kind: bytes, body: bytes) -> None:
         """Something happened at the relay."""
         event = Event(kind.decode("ascii", "replace"), read_json(body))
+        if event.kind not in RELAYED:
+            return  # of a newer relay, or one that puts words into this program's mouth
         code, seq, peer = MISSED.get(event.kind), event.data.get("seq"), event.data.get("peer")
         if code is not None and isinstance(seq, int) and isinstance(peer, str):
             self.outbox.missed(seq, peer, code)

@@ -16,6 +16,11 @@ from securerelay.identity import keylog
 from securerelay.identity.keylog import Head, Kind, Leaf
 from securerelay.sealing.verdicts import Rejected, Verdict, require
 
+MOST_LEAVES = 1 << 24
+"""Leaves of the longest log that is read: what a relay writes in decades, and it has an end."""
+MOST_TOLD = 1 << 16
+"""Leaves of our own name and of names that ended that are remembered from one reading."""
+
 
 def read_head(raw: bytes, relay_id: bytes, relay_key: rsa.RSAPublicKey) -> Head:
     """Read a head and verify that our relay signed it.
@@ -33,6 +38,7 @@ def read_head(raw: bytes, relay_id: bytes, relay_key: rsa.RSAPublicKey) -> Head:
     except RemoteError as error:
         raise Rejected(Verdict.LOG_BAD, error.detail) from None
     require(head.relay_id == relay_id, Verdict.LOG_BAD, "a head of another relay")
+    require(head.size <= MOST_LEAVES, Verdict.LOG_BAD, f"a log of {head.size} leaves")
     require(head.signed_by(relay_key), Verdict.LOG_BAD, "a head that the relay did not sign")
     return head
 
@@ -95,42 +101,64 @@ def certifies(leaf: Leaf, name: str, spki_sha256: bytes, certificate_sha256: byt
     require(told == expected, Verdict.LOG_BAD, "a leaf about another certificate")
 
 
-def extend(
-    known: merkle.Frontier, leaves: Iterable[bytes], head: Head, name: str, own: Collection[bytes]
-) -> tuple[merkle.Frontier, tuple[Leaf, ...]]:
-    """Read all leaves that are new, and look for our own name and for names that have ended.
+class Reading:
+    """All leaves that are new, page by page: our own name and names that have ended are looked for.
 
     Args:
         known: the log as far as it was read before; not changed.
-        leaves: as the relay sent them, from there up to the head.
-        head: verified.
         name: our own.
-        own: SHA-256 of the SubjectPublicKeyInfo of all keys we ever had.
-
-    Returns:
-        The log as far as it is read now, and the new leaves of our own name and of names that have
-        ended.
-
-    Raises:
-        Rejected: ``foreign-leaf`` for a certificate in our name with a key that is not ours,
-            ``split-log`` if the leaves do not lead to the head, ``log-bad`` for what is no leaf.
     """
-    reached = merkle.Frontier(len(known), known.peaks)
-    told = []
-    for data in leaves:
-        try:
-            leaf = Leaf.read(data)
-        except RemoteError as error:
-            raise Rejected(Verdict.LOG_BAD, error.detail) from None
-        reached.append(merkle.leaf_hash(data))
-        if leaf.name == name or leaf.kind is not Kind.ISSUED:
-            told.append(leaf)
-    require(
-        (len(reached), reached.root()) == (head.size, head.root),
-        Verdict.SPLIT_LOG,
-        f"{len(reached)} leaves do not make the head of {head.size}",
-    )
-    for leaf in told:
-        foreign = leaf.kind is Kind.ISSUED and leaf.spki_sha256 not in own
-        require(not foreign, Verdict.FOREIGN_LEAF, f"issued at {leaf.time}")
-    return reached, tuple(told)
+
+    def __init__(self, known: merkle.Frontier, name: str) -> None:
+        self._reached = merkle.Frontier(len(known), known.peaks)
+        self._name = name
+        self._told: list[Leaf] = []
+
+    def __len__(self) -> int:
+        """Count the leaves read so far, those known before included."""
+        return len(self._reached)
+
+    def take(self, leaves: Iterable[bytes]) -> None:
+        """Read some leaves.
+
+        Args:
+            leaves: those that follow, as the relay sent them.
+
+        Raises:
+            Rejected: ``log-bad`` for what is no leaf, or more of them to be told than there can be.
+        """
+        for data in leaves:
+            try:
+                leaf = Leaf.read(data)
+            except RemoteError as error:
+                raise Rejected(Verdict.LOG_BAD, error.detail) from None
+            self._reached.append(merkle.leaf_hash(data))
+            if leaf.name == self._name or leaf.kind is not Kind.ISSUED:
+                self._told.append(leaf)
+        require(len(self._told) <= MOST_TOLD, Verdict.LOG_BAD, "too many names that ended")
+
+    def end(self, head: Head, own: Collection[bytes]) -> tuple[merkle.Frontier, tuple[Leaf, ...]]:
+        """Hold what was read against the head.
+
+        Args:
+            head: verified.
+            own: SHA-256 of the SubjectPublicKeyInfo of all keys we ever had.
+
+        Returns:
+            The log as far as it is read now, and the new leaves of our own name and of names that
+            have ended.
+
+        Raises:
+            Rejected: ``split-log`` if the leaves do not lead to the head, ``foreign-leaf`` for a
+                certificate in our name with a key that is not ours.
+        """
+        reached = self._reached
+        require(
+            (len(reached), reached.root()) == (head.size, head.root),
+            Verdict.SPLIT_LOG,
+            f"{len(reached)} leaves do not make the head of {head.size}",
+        )
+        for leaf in self._told:
+            foreign = leaf.kind is Kind.ISSUED and leaf.spki_sha256 not in own
+            require(not foreign, Verdict.FOREIGN_LEAF, f"issued at {leaf.time}")
+        return reached, tuple(self._told)

@@ -35,6 +35,16 @@ def test_each_answer_reaches_its_own_call():
     assert (refused.code, refused.detail) == ("not-permitted", "no")
 
 
+@pytest.mark.parametrize("status", [b"ok", b"busy"])
+def test_a_call_whose_answer_is_no_json_ends_with_its_session(status):
+    calls = Calls()
+    waiting = calls.add("a.b", {})
+    with pytest.raises(RemoteError):
+        calls.reply(b"1", status, b"[]")
+    calls.fail(ConnectError("protocol"))
+    assert isinstance(outcome(waiting), ConnectError)
+
+
 def test_an_answer_nobody_waits_for_any_more_is_dropped():
     calls = Calls()
     waiting = calls.add("a.b", {})

@@ -272,6 +272,19 @@ def test_presence_is_watched_again_after_a_reconnection(connected):
     assert [outcome(events.next()).kind for _ in range(2)] == ["disconnected", "connected"]
 
 
+@pytest.mark.parametrize("kind", [b"notice", b"read", b"receipt", b"connected", b"new.kind"])
+def test_a_relay_does_not_tell_what_this_program_alone_can_know(connected, kind):
+    from securerelay.protocol import messages
+
+    events = connected.client.events()
+    for said in (kind, b"presence"):
+        connected.relay.sessions[-1].connection.send(
+            messages.event(said, b'{"words":"bob is verified","peer":"bob"}')
+        )
+    connected.run()
+    assert outcome(events.next()).kind == "presence"
+
+
 def test_a_slow_reader_of_events_costs_a_bounded_memory(connected):
     from securerelay.client.calls import EVENTS_KEPT, Event
 

@@ -247,7 +247,9 @@ def test_a_second_bob_whom_the_relay_certified_raises_bobs_alarm() -> None:
     )
     own = {primitives.sha256(bob().identity.spki)}
     with shown("ALARM: the relay issued a certificate for bob that is not yours", Then.ALARM):
-        logview.extend(merkle.Frontier(), [leaf.encode() for leaf in leaves], head, "bob", own)
+        reading = logview.Reading(merkle.Frontier(), "bob")
+        reading.take(leaf.encode() for leaf in leaves)
+        reading.end(head, own)
 
 
 def test_a_second_log_in_which_bob_is_another_is_shown_to_both_by_one_message() -> None:

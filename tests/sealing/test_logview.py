@@ -96,7 +96,10 @@ def test_a_leaf_has_to_be_about_the_certificate_that_is_used() -> None:
 
 
 def extend(known: merkle.Frontier, *leaves: Leaf, to: Head) -> tuple[Leaf, ...]:
-    reached, mine = logview.extend(known, [leaf.encode() for leaf in leaves], to, "bob", OWN)
+    reading = logview.Reading(known, "bob")
+    for leaf in leaves:
+        reading.take([leaf.encode()])
+    reached, mine = reading.end(to, OWN)
     assert (len(reached), reached.root()) == (to.size, to.root)
     return mine
 
@@ -125,6 +128,19 @@ def test_leaves_that_do_not_lead_to_the_signed_head_are_a_split_log(leaves: list
         extend(merkle.Frontier(), *leaves, to=head(*LEAVES))
 
 
+def test_a_log_of_more_leaves_than_anybody_reads_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (logview.MOST_LEAVES + 1, 1 << 62):
+        raw = keylog.sign_head(RELAY_KEY, RELAY_ID, size, b"r" * 32, MS)
+        with refused(Verdict.LOG_BAD):
+            logview.read_head(raw, RELAY_ID, RELAY_KEY.public_key())
+    monkeypatch.setattr(logview, "MOST_TOLD", 2)
+    reading = logview.Reading(merkle.Frontier(), "bob")
+    ended = leaf_of(bob(), Kind.REVOKED).encode()
+    reading.take([ended, ended])
+    with refused(Verdict.LOG_BAD):
+        reading.take([ended])
+
+
 def test_what_is_no_leaf_is_refused() -> None:
     with refused(Verdict.LOG_BAD):
-        logview.extend(merkle.Frontier(), [b"junk"], head(*LEAVES), "bob", OWN)
+        logview.Reading(merkle.Frontier(), "bob").take([b"junk"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from securerelay.client.calls import bundle_entry
 from securerelay.client.journal import Journal
 from securerelay.client.sealing import ended, lineage
 from securerelay.client.sealing.notices import HIDDEN_LOG, Notices
@@ -178,17 +179,14 @@ class KeyLog:
         self, known: merkle.Frontier, head: Head
     ) -> tuple[merkle.Frontier, tuple[Leaf, ...]]:
         """Read all new leaves, and look for our name and for those that have ended."""
-        leaves: list[bytes] = []
-        at = len(known)
-        while at < head.size:
-            answer = await self._call("log.leaves", {"from": at, "to": head.size})
-            page = _octets(answer, "leaves")
+        reading = logview.Reading(known, self._profile.name)
+        while len(reading) < head.size:
+            at = len(reading)
+            page = _octets(await self._call("log.leaves", {"from": at, "to": head.size}), "leaves")
             if not page:
                 raise Rejected(Verdict.SPLIT_LOG, f"no leaf {at} of {head.size}")
-            leaves += page
-            at += len(page)
-        own = lineage.keys(self._profile)
-        return logview.extend(known, leaves, head, self._profile.name, own)
+            reading.take(page)
+        return reading.end(head, lineage.keys(self._profile))
 
     # -- our own place in it
 
@@ -206,7 +204,7 @@ class KeyLog:
         """
         name, peer = self._profile.name, self._profile.peer
         asked = {"peers": [name], "size": head.size}
-        entry = (await self._call("key.fetch", asked)).get("bundles", {}).get(name) or {}
+        entry = bundle_entry(await self._call("key.fetch", asked), name)
         return check_entry(head, entry, name, primitives.sha256(peer.spki), peer.sha256)
 
     # -- others' places in it

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from securerelay.client.calls import bundle_entry
 from securerelay.client.journal import Journal
 from securerelay.client.sealing import lineage
 from securerelay.client.sealing.notices import COPIED, Notices
 from securerelay.client.sealing.vault import OwnPrekey, Vault, scrub
 from securerelay.client.state import State
 from securerelay.crypto import hpke
-from securerelay.errors import Refused, SecureRelayError
+from securerelay.errors import Refused, RemoteError, SecureRelayError
 from securerelay.identity import switching
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
@@ -184,10 +185,11 @@ class OwnKeys:
             number: of our newest bundle as far as we know.
         """
         name = self._profile.name
-        answer = await self._call("key.fetch", {"peers": [name]})
-        raw = (answer.get("bundles", {}).get(name) or {}).get("bundle")
+        raw = bundle_entry(await self._call("key.fetch", {"peers": [name]}), name).get("bundle")
         if not raw:
             return False
+        if not isinstance(raw, str):
+            raise RemoteError("protocol", "key.fetch answered with a bundle that is none")
         found = bundle.read(lines.decode(raw), name, self._profile.ca_spki)
         if found.identity.fp != self.identity.fp:
             return False  # we were somebody else when we published that, or somebody else is us

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
 from securerelay.client.journal import Journal
+from securerelay.client.pages import pages
 from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.notices import Notices
 from securerelay.client.sealing.roomvault import RoomVault
@@ -99,12 +100,14 @@ class Lists:
     async def ours(self) -> list[str]:
         """Ask the relay for the names of the rooms that we are in and that have a list."""
         found: list[str] = []
-        after: str | None = ""
-        while after is not None:
-            answer = await self._call("room.list", {"after": after})
+        asking = pages(
+            lambda after: self._call("room.list", {"after": after}),
+            "rooms",
+            *("room", "member", "listed"),
+        )
+        async for answer in asking:
             rooms = answer["rooms"]
             found += [one["room"] for one in rooms if one["member"] and one["listed"]]
-            after = rooms[-1]["room"] if answer["more"] else None
         return found
 
     async def forget(self, name: str) -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.defer import FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from securerelay.client.journal import Journal
+from securerelay.client.pages import pages
 from securerelay.client.sealing.contacts import Contacts
 from securerelay.client.sealing.notices import ASKS_TO_JOIN, Notices
 from securerelay.client.sealing.opener import Arrival
@@ -286,11 +287,11 @@ class Ownership:
     async def _present(self, name: str) -> set[str]:
         """Return whom the relay has as members: without those who left or were revoked."""
         found: set[str] = set()
-        after: str | None = ""
-        while after is not None:
-            answer = await self._call("room.members", {"room": name, "after": after})
+        asking = pages(
+            lambda after: self._call("room.members", {"room": name, "after": after}), "members"
+        )
+        async for answer in asking:
             found.update(answer["members"])
-            after = answer["members"][-1] if answer["more"] else None
         return found
 
     async def _fingerprints(self, peers: Collection[str]) -> dict[str, bytes]:

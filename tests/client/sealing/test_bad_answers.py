@@ -83,3 +83,53 @@ def test_thousands_that_were_not_asked_for_are_not_looked_at(town: Town) -> None
     known = town.after(alice.journal.do(alice.vault.contacts, write=False))
     assert [one.name for one in known] == ["bob"]
     assert set(alice.contacts._pins) == {"bob"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"peers": []},
+        {"rooms": None, "more": False},
+        {"rooms": [], "more": True},
+        {"rooms": [{"room": "@team"}], "more": False},
+        {"rooms": [{"room": "@team", "member": True, "listed": 1}], "more": True},
+    ],
+)
+def test_a_list_of_rooms_that_is_none_or_never_ends_is_given_up(town: Town, answer: Answer) -> None:
+    (alice,) = town.settle("alice")
+    town.lies["room.list"] = lambda who, asked, said: answer
+    with pytest.raises(SecureRelayError):
+        town.after(alice.lists.ours())
+    assert len([one for one in town.asked if one[1] == "room.list"]) <= 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"peers": []},
+        {"members": None, "more": False},
+        {"members": [], "more": True},
+        {"members": [{"peer": "bob"}], "more": False},
+        {"members": ["alice", "bob"], "more": True},
+    ],
+)
+def test_members_that_are_none_or_never_end_change_no_list(town: Town, answer: Answer) -> None:
+    alice, _ = town.settle("alice", "bob")
+    town.after(alice.owner.create("@team", ["bob"]))
+    town.lies["room.members"] = lambda who, asked, said: answer
+    before = len(town.asked)
+    with pytest.raises(SecureRelayError):
+        town.after(alice.owner.settle("@team"))
+    assert len([one for one in town.asked[before:] if one[1] == "room.members"]) <= 2
+    assert "room.publish" not in [method for _, method, _ in town.asked[before:]]
+
+
+@pytest.mark.parametrize("bundles", [None, [], 7, {"alice": 7}, {"alice": {"bundle": 7}}])
+def test_an_answer_about_ourselves_that_is_none_is_refused(town: Town, bundles: Any) -> None:
+    (alice,) = town.settle("alice")
+    town.lies["key.fetch"] = lambda who, asked, said: {"bundles": bundles}
+    with pytest.raises(SecureRelayError):
+        town.after(alice.own._is_served(1))
+    head = town.after(alice.log.look()).head
+    with pytest.raises(SecureRelayError):
+        town.after(alice.log.find_own(head))
