@@ -19,7 +19,8 @@ def insert(
         db: the writing connection, in a transaction.
         table: where.
         width: how many columns the table has.
-        values: of all columns of all rows, one after the other.
+        values: of all columns of all rows, one after the other; no ``bool``, for which sqlite3
+            would seek an adapter each time.
         conflict: what to do about rows that exist, as SQL.
     """
     done, rows = 0, len(values) // width

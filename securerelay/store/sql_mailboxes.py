@@ -66,9 +66,9 @@ def append(
         message = ledger.next_message(db)
         checksum = _checksum(sender, to, stream, seq, time, body)
         messages += (message, to, stream, seq, time, checksum, body)
-        shared = len(recipients) > 1
+        shared, wanted = int(len(recipients) > 1), int(receipt)
         for peer, n in recipients:
-            mail += (peer, n, message, shared, receipt, sender, len(body), expiry)
+            mail += (peer, n, message, shared, wanted, sender, len(body), expiry)
     insert(db, "message", 7, messages)
     insert(db, "mail", 8, mail)
     move(db, places)
