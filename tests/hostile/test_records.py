@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -170,6 +172,38 @@ def test_close_twice_is_answered_once(client: sr1.Client) -> None:
     assert heard(client, out.seal(sr1.CLOSE, b"done") + out.seal(sr1.CLOSE, b"again")) == BYE
 
 
+def test_more_padding_than_needed_is_only_padding(client: sr1.Client) -> None:
+    for size in (1024, 4096, 16_384):
+        client.wire.sendall(client.session.out.seal_plain((PING + b"\1").ljust(size, b"\0")))
+        assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+
+
+def test_where_records_are_cut_makes_no_difference(client: sr1.Client) -> None:
+    for at in range(1, 274, 3):
+        record = client.session.out.seal(sr1.DATA, PING)
+        client.wire.sendall(record[:at])
+        client.wire.sendall(record[at:])
+        assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+
+
+def test_urgent_data_within_a_record_is_not_part_of_it(client: sr1.Client) -> None:
+    wire: Any = client.wire
+    record = client.session.out.seal(sr1.DATA, PING)
+    wire.sendall(record[:100])
+    wire.send(b"!", socket.MSG_OOB)
+    wire.sendall(record[100:])
+    assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
+
+
+def test_a_message_that_close_cuts_off_is_none(client: sr1.Client) -> None:
+    begun = sr1.encode("STREAM", "M" * 22, 0) + b"SEND 1 canary - - 500\nhell"
+    out = client.session.out
+    assert heard(client, out.seal(sr1.DATA, begun) + out.seal(sr1.CLOSE, b"done"))[-1:] == BYE
+
+
 # --- UPDATE ---
 
 
@@ -185,6 +219,16 @@ def test_a_burst_of_updates_is_allowed_and_a_flood_is_a_breach(siege: Siege) -> 
         for _ in range(2000):
             client.update()
     assert heard(client) == PROTOCOL
+
+
+def test_several_updates_may_come_in_one_segment(client: sr1.Client) -> None:
+    said = b""
+    for _ in range(3):
+        said += client.session.out.seal(sr1.UPDATE, b"")
+        client.session.out.update()
+    client.wire.sendall(said + client.session.out.seal(sr1.DATA, PING))
+    assert client.receive() == sr1.Message("PONG", ("x",))
+    client.close()
 
 
 def test_going_on_under_the_old_key_after_an_update_ends_the_session(client: sr1.Client) -> None:
@@ -287,6 +331,50 @@ def test_the_old_keys_open_nothing_after_a_rekey(client: sr1.Client) -> None:
     old = client.session.out
     client.rekey()
     assert heard(client, old.seal(sr1.DATA, PING)) == SILENCE
+
+
+def test_a_rekey_in_the_middle_of_a_message_cuts_nothing(client: sr1.Client) -> None:
+    """What comes before the confirmation is under the old keys; the relay answers under the new."""
+    said = sr1.encode("CALL", "t", "peer.list", body=b"{}" + b" " * 40_000)
+    pieces = [said[at : at + 10_000] for at in range(0, len(said), 10_000)]
+    client.send_record(sr1.DATA, pieces[0])
+    client.send_record(sr1.REKEY, offer(client))
+    client.send_record(sr1.DATA, pieces[1])
+    body = client._await(sr1.REKEY)
+    client.send_record(sr1.DATA, pieces[2])
+    sign = sr1.signer(keys.rsa_key(2048, 1))
+    assert client.core is not None
+    client.wire.sendall(client.session.rekey_confirm(body, client.core.relay_spki, sign))
+    assert client.receive_record()[0] == sr1.WELCOME
+    for piece in pieces[3:]:
+        client.send_record(sr1.DATA, piece)
+    assert client.receive().tokens == ("t", "ok")
+    client.close()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_session_may_end_within_a_rekey(siege: Siege, answered: bool) -> None:
+    for kind, said in ((sr1.CLOSE, BYE), (sr1.ALERT, SILENCE)):
+        client = siege.enter(siege.canary)
+        record = client.session.out.seal(sr1.REKEY, offer(client))
+        end = client.session.out.seal(kind, b"internal")
+        if answered:
+            client.wire.sendall(record)
+            client._await(sr1.REKEY)
+            assert heard(client, end) == said
+        else:
+            found = heard(client, record + end)
+            assert [one for one in found if one[0] != sr1.REKEY] == said
+
+
+def test_offers_and_confirmations_in_one_segment_are_a_breach(siege: Siege) -> None:
+    for more in (b"\x01", b"\x03" + sr1.u16(256) + bytes(256)):
+        client = siege.enter(siege.canary)
+        first = offer(client)
+        second = offer(client) if more == b"\x01" else more
+        out = client.session.out
+        found = heard(client, out.seal(sr1.REKEY, first) + out.seal(sr1.REKEY, second))
+        assert [one for one in found if one[0] != sr1.REKEY] in (SILENCE, PROTOCOL)
 
 
 def test_a_rekey_that_is_never_finished_harms_nobody(siege: Siege, client: sr1.Client) -> None:
