@@ -35,6 +35,6 @@ def command(common: Common, access: Access, timeout: float) -> None:
     async def work(reactor: Any, client: Client) -> None:
         await client.flush(timeout)
         left = await client.queued()
-        common.out.say({"left": left}, "{left} messages left in the outbox")
+        common.out.say({"left": left}, "messages still in the outbox: {left}")
 
     access.run(work, timeout)

@@ -353,15 +353,15 @@ class Outbox:
         if seq > self._last:
             raise RemoteError("protocol", f"OK {seq} after SEND {self._last}")
         self._pace.accepted(max(0, seq + 1 - self._first))
-        first = self._first
+        if self._changes is not None and self._first <= seq:
+            # Before whoever waits goes on, and asks the journal.
+            self._changes.verdict(self.stream, ACCEPTED, self._first, seq)
         while self._first <= seq:
             entry = self._flight.pop(self._first, None)
             self._first += 1
             if entry is not None:
                 self._accepted(entry)
         self._cursor = max(self._cursor, self._first)
-        if self._changes is not None and first <= seq:
-            self._changes.verdict(self.stream, ACCEPTED, first, seq)
 
     def _accepted(self, entry: Entry) -> None:
         if entry.done is not None:

@@ -97,6 +97,17 @@ def test_after_a_crash_the_relay_is_asked_what_it_has_and_gets_only_the_rest(dur
     assert states(durable) == ["accepted"] * 5
 
 
+def test_whoever_hears_that_all_was_accepted_finds_it_so_in_the_journal(durable: World):
+    durable.start()
+
+    async def left() -> int:
+        durable.client.post("alice", b"x")
+        await durable.client.drain()
+        return await durable.client.queued()
+
+    assert durable.after(Deferred.fromCoroutine(left()), 1) == 0
+
+
 def test_a_refusal_of_what_a_dead_program_sent_is_noted_with_its_code(durable: World):
     durable.client.send("alice", b"x", wait="queued")
     durable.run()

@@ -141,7 +141,7 @@ def test_flushing_sends_what_is_left_and_hears_receipts(place: Place):
     assert "the relay has it" in json.loads(late.err)["message"]
     assert texts(bob, 1) == ["x"]
     alice.must("send", "bob", "y", "--queue")
-    assert alice.must("flush").out == "0 messages left in the outbox\n"
+    assert alice.must("flush").out == "messages still in the outbox: 0\n"
     assert states_of(alice)[-2:] == ["delivered", "accepted"]
     assert texts(bob, 1) == ["y"]
 
