@@ -32,6 +32,7 @@ ERROR_CODES = frozenset(
 
 _TO = b" to="
 _BINDER = b" binder="
+_UNKNOWN = "wrong or repeated knock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,29 @@ def add_binder(line: bytes, binder: bytes) -> bytes:
     return line + _BINDER + lines.encode(binder).encode("ascii")
 
 
+def check_knock(line: bytes, key: bytes) -> bytes:
+    """Check the knock of C1, which nobody can make who does not know the relay.
+
+    Args:
+        line: without its LF.
+        key: the knock key.
+
+    Returns:
+        The knock as the line has it.
+
+    Raises:
+        RemoteError: ``bad-line`` or ``protocol``.
+    """
+    if lines.verb_of(line) != b"HELLO":
+        raise RemoteError("protocol", "HELLO belongs here")
+    before, _, after = line.partition(_TO)
+    claimed = after.partition(b" ")[0]
+    # Each knock is written in one form alone, so the forms can be compared.
+    if not primitives.equal(claimed, lines.encode(knock(key, before)).encode("ascii")):
+        raise RemoteError("bad-line", _UNKNOWN)
+    return claimed
+
+
 def read_client_hello(line: bytes, key: bytes, knocks: KnockMemory, now: float) -> ClientHello:
     """Read C1, the knock before all else.
 
@@ -169,13 +193,8 @@ def read_client_hello(line: bytes, key: bytes, knocks: KnockMemory, now: float) 
     Raises:
         RemoteError: ``bad-line`` or ``protocol``.
     """
-    if lines.verb_of(line) != b"HELLO":
-        raise RemoteError("protocol", "HELLO belongs here")
-    before, to, after = line.partition(_TO)
-    claimed = after.partition(b" ")[0]
-    value = lines.decode(claimed.decode("ascii"), KNOCK_SIZE) if to else b""
-    if not primitives.equal(value, knock(key, before)) or not knocks.first(value, now):
-        raise RemoteError("bad-line", "wrong or repeated knock")
+    if not knocks.first(check_knock(line, key), now):
+        raise RemoteError("bad-line", _UNKNOWN)
     words = lines.fields(line, "suites", "groups", "nonce", "share", "ticket?", "to", "binder?")
     if ("ticket" in words) != ("binder" in words):
         raise RemoteError("bad-line", "ticket and binder go together")

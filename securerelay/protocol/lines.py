@@ -74,6 +74,11 @@ class LineSplitter:
         return rest
 
 
+def is_whole(data: bytes) -> bool:
+    """Tell whether these bytes are one line with its LF, and nothing but bytes that lines have."""
+    return data.endswith(b"\n") and data.translate(None, _VISIBLE) == b"\n"
+
+
 def verb_of(line: bytes) -> bytes:
     """Return the verb of a line.
 

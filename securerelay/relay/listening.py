@@ -6,8 +6,11 @@ nothing behind; connections then wait in the kernel's queue until the relay is r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -120,11 +123,14 @@ class Listeners:
                 if IReadDescriptor.providedBy(listener.port):
                     self._reactor.removeReader(listener.port)
 
-    async def open(self, factory: IProtocolFactory) -> None:
+    async def open(
+        self, factory: IProtocolFactory, door: Callable[[Any], Any] | None = None
+    ) -> None:
         """Bind the rest and accept connections.
 
         Args:
             factory: makes the sessions.
+            door: makes of the socket of a plain TCP port what connections are accepted from.
 
         Raises:
             LocalError: if one cannot listen.
@@ -139,6 +145,17 @@ class Listeners:
                     raise _told(listener, Failure()) from error
             elif IReadDescriptor.providedBy(listener.port):
                 self._reactor.addReader(listener.port)
+            port: Any = listener.port
+            if door is not None and self._is_plain(port):
+                port.socket = door(port.socket)
+
+    def _is_plain(self, port: Any) -> bool:
+        """Tell whether connections come there over TCP, and with nothing wrapped around them."""
+        return (
+            getattr(port, "factory", None) is self._door
+            and isinstance(port, tcp.Port)
+            and isinstance(port.getHost(), IPv4Address | IPv6Address)
+        )
 
     def _listen(self, listener: Listener) -> Deferred[IListeningPort]:
         factory = self._wrapped if listener.tls else self._door

@@ -26,6 +26,7 @@ from securerelay.protocol.hello import KnockMemory
 from securerelay.relay import admin
 from securerelay.relay.config import Config, Tls
 from securerelay.relay.context import RelayContext
+from securerelay.relay.door import Door
 from securerelay.relay.inviting import Address
 from securerelay.relay.limits import Gate
 from securerelay.relay.listening import Listeners
@@ -138,7 +139,8 @@ class RelayService:
         )
         self.context.router.start()
         self.context.keylog.changed()
-        await self.listeners.open(RelayFactory(self.context))
+        context = self.context
+        await self.listeners.open(RelayFactory(context), lambda wire: Door(wire, context))
         self._admin = admin.listen(
             self._reactor,
             admin.socket_path(self.config.data),

@@ -1,4 +1,4 @@
-"""The only place where the relay touches sockets: bytes in, bytes out, deadlines, heartbeats.
+"""The relay's side of a socket, once it is accepted: bytes in, bytes out, deadlines, heartbeats.
 
 A turn's output is written at once when the transport holds nothing back, which saves a trip round
 the reactor; what the socket does not take is left to the transport, which then says when it has
@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securerelay.protocol.connection import End, RelayConnection
-from securerelay.protocol.hello import ERROR_CODES
 from securerelay.relay.context import RelayContext
+from securerelay.relay.door import failed
 from securerelay.relay.host import Host
 from securerelay.relay.limits import UNIX, source_of
 
@@ -35,17 +35,6 @@ BEATS = 28
 """Into so many groups connections are divided, each of which is looked at in a time of its own."""
 AT_ONCE = 16
 """Connections of a group that are looked at in one turn, so that no message waits for them long."""
-
-OFFENCES = {
-    "timeout": "timeout",
-    "busy": "busy",
-    "auth-failed": "failed",
-    "bad-line": "protocol",
-    "too-long": "protocol",
-    "protocol": "protocol",
-    "bad-share": "protocol",
-}
-"""What is held against a source when a handshake ends so, as :meth:`.Gate.penalise` calls it."""
 
 
 @implementer(IProtocol, IPushProducer)
@@ -271,12 +260,7 @@ class RelayProtocol(Host):
         self.hold(False)
         if session is None:
             if not orderly and code != "truncated":
-                context.log.stranger(
-                    "handshake.failed", source=self.source, code=code, detail=detail
-                )
-                context.gate.failures[code if code in ERROR_CODES else "other"] += 1
-                if code in OFFENCES and context.gate.penalise(self.source, OFFENCES[code]):
-                    context.log.stranger("source.penalised", source=self.source)
+                failed(context, self.source, code, detail)
             return
         self._beats.discard(self)
         told = context.log.info if orderly or code == "truncated" else context.log.warn

@@ -152,7 +152,7 @@ class Siege:
         except ConnectionResetError:  # dropped faster than this end knew that it was connected
             return b""
         with wire:
-            with contextlib.suppress(ConnectionError):  # the relay may have heard enough
+            with contextlib.suppress(OSError):  # the relay may have heard enough
                 for segment in segments:
                     wire.sendall(segment)
                 if not lines:

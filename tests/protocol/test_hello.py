@@ -87,7 +87,7 @@ def test_the_knock_is_looked_at_before_anything_else() -> None:
         read(before + b" to=" + lines.encode(bytes(16)).encode())
     with pytest.raises(RemoteError, match="knock"):
         read(before)
-    with pytest.raises(RemoteError, match="15 bytes"):
+    with pytest.raises(RemoteError, match="knock"):
         read(before + b" to=" + lines.encode(bytes(15)).encode())
 
 
