@@ -91,7 +91,10 @@ async def invite(
     try:
         await store.invite(row)
     except Refused as refused:
-        if refused.code != "name-taken" or not refused.detail or refused.detail == name:
+        if refused.code != "name-taken":
             raise
-        raise Refused("name-taken", f"{name} looks too much like {refused.detail}") from refused
+        clash = f"looks too much like {refused.detail}"
+        if refused.detail in ("", name):
+            clash = "is taken, or was used before; choose another name"
+        raise Refused("name-taken", f"{name} {clash}") from refused
     return invitation

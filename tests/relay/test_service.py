@@ -87,7 +87,9 @@ def test_what_cannot_be_invited_is_told(
 
 def test_a_name_like_an_enrolled_one_is_not_given_out(relay: Relay) -> None:
     relay.enrol("alice")
-    assert relay.ask("invite", name="alice")["code"] == "name-taken"
+    answer = relay.ask("invite", name="alice")
+    assert answer["code"] == "name-taken"
+    assert answer["message"] == "alice is taken, or was used before; choose another name"
     answer = relay.ask("invite", name="a1ice")
     assert answer["code"] == "name-taken"
     assert answer["message"] == "a1ice looks too much like alice"
