@@ -61,11 +61,11 @@ def find(profile: str | None = None, environ: Mapping[str, str] = os.environ) ->
     if chosen:
         folder = folder_of(chosen, environ)
         if not (folder / FILE).exists():
-            raise ProfileError(f"there is no profile in {folder}")
+            raise ProfileError(f"there is no profile in {folder}; one is made with: securerelay join")
         return folder
     found = listed(environ)
     if not found:
         raise ProfileError("you have no profile yet: join a relay with an invitation first")
     if len(found) > 1:
-        raise ProfileError(f"say which profile to use: {', '.join(found)}")
+        raise ProfileError(f"say which profile to use, as with --profile: {', '.join(found)}")
     return base_folder(environ) / found[0]
