@@ -50,6 +50,8 @@ KEPT = 30 * 24 * 3600 * 1000
 
 LISTS_KEPT = 16 * 24 * 3600 * 1000
 """How long a room's list is kept once another followed it, in milliseconds."""
+NAME_TAKEN = "{} is taken, or looks too much like another room; choose another name"
+"""What somebody hears whose room cannot be made."""
 
 MAX_REFUSALS = 4096
 """How many refusals a stream remembers (SR1 section 5)."""
@@ -317,8 +319,8 @@ class Rooms(Protocol):
         """Make a room with its owner as the first member.
 
         Raises:
-            Refused: ``name-taken`` if a room is called the same or looks like it; the detail is
-                its name.
+            Refused: ``name-taken`` if a room is called the same or looks like it; the detail does
+                not say which, for rooms are invisible to those who are not in them.
         """
 
     def room_change(

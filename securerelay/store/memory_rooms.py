@@ -10,7 +10,7 @@ from dataclasses import replace
 from securerelay.errors import Refused
 from securerelay.names import skeleton
 from securerelay.store.answers import answered
-from securerelay.store.interface import LISTS_KEPT
+from securerelay.store.interface import LISTS_KEPT, NAME_TAKEN
 from securerelay.store.rows import RoomListRow, RoomRow
 
 
@@ -29,7 +29,7 @@ class MemoryRooms:
     ) -> RoomRow:
         for other in self._rooms:
             if skeleton(other) == skeleton(name):
-                raise Refused("name-taken", other)
+                raise Refused("name-taken", NAME_TAKEN.format(name))
         self._rooms[name] = RoomRow(name, owner, 1, join, post, now, (owner,))
         return self._rooms[name]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from securerelay.errors import Refused
 from securerelay.names import skeleton
-from securerelay.store.interface import LISTS_KEPT
+from securerelay.store.interface import LISTS_KEPT, NAME_TAKEN
 from securerelay.store.rows import RoomListRow, RoomRow
 
 _ROOM = "SELECT name, owner, version, admission, post, created, listed FROM room"
@@ -51,9 +51,9 @@ def room_version(db: sqlite3.Connection, name: str) -> int | None:
 def create_room(
     db: sqlite3.Connection, name: str, owner: str, now: int, join: str, post: str
 ) -> RoomRow:
-    clash = db.execute("SELECT name FROM room WHERE skeleton = ?", (skeleton(name),)).fetchone()
+    clash = db.execute("SELECT 1 FROM room WHERE skeleton = ?", (skeleton(name),)).fetchone()
     if clash is not None:
-        raise Refused("name-taken", clash[0])
+        raise Refused("name-taken", NAME_TAKEN.format(name))
     db.execute(
         "INSERT INTO room VALUES (?, ?, ?, 1, ?, ?, ?, 0)",
         (name, skeleton(name), owner, join, post, now),

@@ -32,7 +32,10 @@ def test_a_room_is_made_with_the_rules_asked_for(store: Store):
 @pytest.mark.parametrize("name", ["@team", "@tearn"])
 def test_a_room_whose_name_looks_like_anothers_is_not_made(store: Store, name: str):
     result(store.room_create("@team", "alice", NOW))
-    assert refusal(store.room_create(name, "bob", NOW)) == "name-taken"
+    with pytest.raises(Refused, match=r"^name-taken: ") as error:
+        result(store.room_create(name, "bob", NOW))
+    assert "choose another name" in error.value.detail
+    assert "@team" not in error.value.detail or name == "@team", "rooms are hidden from others"
     assert [room.owner for room in result(store.rooms())] == ["alice"]
 
 
