@@ -61,7 +61,7 @@ def find(profile: str | None = None, environ: Mapping[str, str] = os.environ) ->
     if chosen:
         folder = folder_of(chosen, environ)
         if not (folder / FILE).exists():
-            raise ProfileError(f"there is no profile in {folder}; one is made with: securerelay join")
+            raise ProfileError(f"there is no profile in {folder}: securerelay join makes one")
         return folder
     found = listed(environ)
     if not found:

@@ -55,7 +55,7 @@ def test_a_path_has_a_slash(tmp_path, environ):
 def test_what_is_not_there_is_told(tmp_path, environ):
     with pytest.raises(ProfileError, match="you have no profile yet"):
         profiles.find(environ=environ)
-    with pytest.raises(ProfileError, match=r"there is no profile in .*: securerelay join"):
+    with pytest.raises(ProfileError, match=r"no profile in .*: securerelay join makes one"):
         profiles.find("work", environ)
 
 
