@@ -39,8 +39,11 @@ def printable(text: str | bytes, limit: int | None = None) -> str:
     else:
         decoded = text
         cut = limit is not None and len(text) > limit
+    decoded = decoded[:limit]
+    if decoded.isascii() and decoded.isprintable() and "\\" not in decoded:  # most often
+        return decoded + "…" if cut else decoded
     shown = []
-    for character in decoded if limit is None else decoded[:limit]:
+    for character in decoded:
         if character in _PLAIN:
             shown.append(character)
         elif "\udc80" <= character <= "\udcff":

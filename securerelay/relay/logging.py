@@ -216,7 +216,7 @@ def _foreign(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _time(event: Mapping[str, Any]) -> str:
     when = datetime.fromtimestamp(event.get("log_time", 0.0), timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+    return when.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _level(event: Mapping[str, Any]) -> str:
