@@ -299,7 +299,7 @@ class Rooms:
         async with self.lock:
             before = await self.find(name, caller)
             if caller == before.owner:
-                raise Refused("not-permitted", "hand the room over first, or delete it")
+                raise Refused("not-permitted", "delete the room, or hand it over if it is plain")
             if before.name == EVERYONE:
                 raise Refused("not-permitted", f"{EVERYONE} is for every peer")
             after = await self._router.store.room_change(name, remove=(caller,), version=version)

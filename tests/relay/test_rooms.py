@@ -146,7 +146,10 @@ def test_a_change_for_another_version_changes_nothing(world: World) -> None:
 
 def test_the_owner_leaves_once_the_room_is_somebody_elses(world: World) -> None:
     alice = made(world, "bob")
-    assert alice.call("room.leave", room="@team")[0] == "not-permitted"
+    assert alice.call("room.leave", room="@team") == (
+        "not-permitted",
+        {"message": "delete the room, or hand it over if it is plain"},
+    )
     assert alice.call("room.remove", room="@team", peers=["alice"])[0] == "not-permitted"
     assert alice.call("room.change", room="@team", owner="carol")[0] == "unknown"
     assert alice.call("room.change", room="@team", owner="bob")[1]["owner"] == "bob"
