@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from securerelay.cli.options import Common, Verb
+from securerelay.cli.options import Common, Family, Verb
 
 USUAL = Path("/etc/securerelay/securerelay.toml")
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Check a relay's configuration."""
 

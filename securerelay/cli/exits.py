@@ -221,12 +221,19 @@ def sentence_of(error: BaseException) -> str:
             return detail  # what exactly was wrong, found on this side
         if error.code in _NEXT and detail:
             return f"{detail}; {_NEXT[error.code]}"
+        if error.code == "too-large" and detail:
+            return f"{_SENTENCES[error.code]}: {detail}"
         if error.code in _SENTENCES:
             return _SENTENCES[error.code]
         return f"the relay refused: {printable(error.code)}" + (f" ({detail})" if detail else "")
     if isinstance(error, Failure) and error.code in _NEXT:
-        return f"{printable(str(error))}; {_NEXT[error.code]}"
+        return f"{_own(error)}; {_NEXT[error.code]}"
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
         return printable(f"{error.filename}: {reason}" if error.filename else reason)
-    return printable(str(error))
+    return _own(error)
+
+
+def _own(error: BaseException) -> str:
+    """Show a sentence of our own, in which what others wrote has been escaped already."""
+    return printable(str(error)).replace("\\\\", "\\")

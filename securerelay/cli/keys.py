@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securerelay.cli import passphrases
-from securerelay.cli.options import Common, Verb
+from securerelay.cli.options import Common, Family, Verb
 from securerelay.cli.profiles import Access, access_options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SIZES = ("2048", "3072", "4096")
 DEFAULT_SIZE = "3072"
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Make, show and protect private keys."""
 

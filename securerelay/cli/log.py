@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securerelay.cli.exits import Failure
-from securerelay.cli.options import Common, Verb
+from securerelay.cli.options import Common, Family, Verb
 from securerelay.cli.output import Output, moment
 from securerelay.cli.profiles import Access, access_options
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from securerelay.client import Client
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Check the relay's key log, its record of all certificates."""
 

@@ -96,6 +96,20 @@ def common_options(data: bool = True) -> list[click.Parameter]:
     return options
 
 
+class Family(click.Group):
+    """A verb that has verbs of its own; the overview shows the first sentence of each whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, verb.get_short_help_str(1000))
+                    for name, verb in sorted(self.commands.items())
+                ]
+            )
+
+
 class Verb(click.Command):
     """A verb: a click command that has the common options, and defaults from the settings files.
 

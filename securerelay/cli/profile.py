@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from securerelay.cli import passphrases
-from securerelay.cli.options import Common, Verb
+from securerelay.cli.options import Common, Family, Verb
 from securerelay.identity import profiles
 
 passphrase_option = click.option(
@@ -18,7 +18,7 @@ passphrase_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Back a profile up, and move it to another machine."""
 

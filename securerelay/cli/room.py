@@ -9,7 +9,7 @@ import click
 
 from securerelay import names
 from securerelay.cli.exits import Failure
-from securerelay.cli.options import Common, Verb
+from securerelay.cli.options import Common, Family, Verb
 from securerelay.cli.profiles import Access, access_options
 from securerelay.cli.roomtalk import ask, listed, rooms_of, say, show_members, show_rooms, told
 
@@ -22,7 +22,7 @@ ASKS = "application/vnd.securerelay.join"
 """The content type of a message that asks an owner."""
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Make rooms, look after them, and be in them; `securerelay send @ROOM` sends to one."""
 

@@ -105,6 +105,12 @@ def test_json_after_two_hyphens_is_text(run: Run):
     ("error", "status", "err"),
     [
         (errors.Refused("unknown"), 5, "securerelay: the relay knows no such peer or room\n"),
+        (
+            errors.Refused("too-large", "11 bytes; at most 10"),
+            1,
+            "securerelay: the message is larger than the relay takes: 11 bytes; at most 10\n",
+        ),
+        (errors.ConfigError("f:2: '\\n' \x1b[1m"), 1, "securerelay: f:2: '\\n' \\x1b[1m\n"),
         (errors.TimedOut("too late"), 7, "securerelay: too late\n"),
         (FileNotFoundError(2, "No such file", "/x"), 1, "securerelay: /x: No such file\n"),
         (click.ClickException("hm"), 1, "securerelay: hm\n"),
@@ -122,6 +128,13 @@ def test_every_error_is_one_line_and_a_status(
     monkeypatch.setattr(config, "command", click.Command("config", callback=fail))
     ran = run("config")
     assert (ran.status, ran.err) == (status, err)
+
+
+@pytest.mark.parametrize("family", ["config", "keys", "log", "profile", "room"])
+def test_what_each_verb_of_a_family_does_is_told_whole(run: Run, family: str):
+    shown = run(family, "--help").out
+    assert "Commands:" in shown
+    assert "..." not in shown.partition("Commands:")[2]
 
 
 def test_ctrl_c_at_a_prompt_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch):
