@@ -210,11 +210,13 @@ class RelayConnection(Link):
         return 0 if self._takes_data and not self._held else FIRST_SIZE
 
     def timed_out(self) -> None:
-        """Say that a deadline before the welcome passed."""
+        """Say that a deadline passed: before the welcome, or for the answer to our CLOSE."""
         if self._complete is not None:
             self.alert("internal", "too slow to let a peer in")
         elif not self.established:
             self.fail(RemoteError("timeout", "too slow"))
+        elif self._closing and self._end is None:
+            self._finish(End("timeout", "no answer to CLOSE", False, False))
 
     def fail(self, error: RemoteError) -> None:
         """Answer a breach: an ERR line before CFIN has verified, then as every link does."""

@@ -246,6 +246,13 @@ class RelayProtocol(Host):
             self._timer = self.context.reactor.callLater(LINGER, self._cut)
             self._end_output()
 
+    def close(self, reason: str) -> None:
+        """See :class:`~securerelay.relay.session.Wire`; who does not answer is cut in the end."""
+        super().close(reason)
+        if self._timer is None and not self._over:
+            seconds = self.context.config.limits.stalled_seconds
+            self._timer = self.context.reactor.callLater(seconds, self._too_slow)
+
     def abort(self, reason: str) -> None:
         """See :class:`~securerelay.relay.session.Wire`."""
         self._finish(reason, "", False)

@@ -177,6 +177,40 @@ def test_a_group_that_is_not_offered_or_not_known_is_told(siege: Siege) -> None:
 
 
 @pytest.mark.parametrize("group", sr1.GROUPS)
+def test_a_share_of_one_byte_again_and_again_is_bad_or_a_share(siege: Siege, group: str) -> None:
+    """All zeros and all ones are never one of these groups' but for X25519, which takes ones."""
+    size = len(sr1.Ephemeral(group).share)
+    for byte in (0x00, 0x01, 0x7F, 0x80, 0xFF):
+        said = siege.say(c1(siege, group, bytes([byte]) * size), lines=1)
+        if said != err("bad-share"):
+            assert said.startswith(b"SR1 HELLO ")
+            assert byte not in (0x00, *(() if group == "x25519" else (0xFF,)))
+            assert group != "rsa3072-oaep"
+
+
+def test_every_wrong_pair_of_group_and_suite_is_told_in_one_order(siege: Siege) -> None:
+    """First the form, then the suites, then the groups, then the share."""
+    shares = {group: sr1.Ephemeral(group).share for group in sr1.GROUPS} | {"x448": bytes(56)}
+    for group, share in shares.items():
+        for listed in shares:
+            for suite in ("aes256gcm", "chacha20poly1305", "des-cbc", "AES256GCM"):
+                front = c1(siege, group, share, groups=listed).partition(b" to=")[0]
+                front = front.replace(b"aes256gcm", suite.encode(), 1)
+                knock = sr1.b64(sr1.knock(siege.relay_id, front)).encode()
+                said = siege.say(front + b" to=" + knock + b"\n", lines=1)
+                if suite.isupper():
+                    assert said == err("bad-line")
+                elif suite == "des-cbc":
+                    assert said == err("no-common-suite")
+                elif listed == "x448":
+                    assert said == err("no-common-group")
+                elif group != listed:
+                    assert said == err("bad-share")
+                else:
+                    assert said.startswith(f"SR1 HELLO suite={suite} ".encode())
+
+
+@pytest.mark.parametrize("group", sr1.GROUPS)
 def test_every_group_still_works(siege: Siege, group: str) -> None:
     siege.enter(siege.canary, groups=(group,)).close()
 
@@ -539,6 +573,21 @@ def test_a_ticket_nobody_knows_leads_to_a_full_handshake_without_a_word(siege: S
     another = sr1.Ticket(known.id[::-1], known.psk, known.expiry, known.relay_certificate)
     assert not resumes(siege, another)
     assert resumes(siege, known)
+
+
+def test_a_ticket_serves_under_another_suite_and_in_another_group(siege: Siege) -> None:
+    """It is a secret and no more: what protects the session is agreed upon anew."""
+    one, other = tickets(siege)
+    for ticket, suites, groups in (
+        (one, ("chacha20poly1305",), ("x25519mlkem768",)),
+        (other, ("aes256gcm",), ("x25519",)),
+    ):
+        client = siege.client(siege.canary.credential, suites=suites, groups=groups)
+        client.resume(ticket)
+        assert client.core is not None
+        assert client.core.resumed
+        assert (client.core.suite, client.core.group) == (suites[0], groups[0])
+        client.close()
 
 
 def test_a_ticket_with_another_secret_fails(siege: Siege) -> None:

@@ -164,6 +164,51 @@ def test_a_revoked_peer_does_not_come_back_by_its_invitation(siege: Siege) -> No
     assert not siege.daemon.admin("invite", name="banished")["ok"]
 
 
+def test_two_invitations_for_one_name_make_one_peer(siege: Siege) -> None:
+    """Both are good when they are made; who comes first has the name."""
+    invitations = [siege.invite("contested") for _ in range(2)]
+    answers: list[str] = []
+
+    def attempt(index: int) -> None:
+        try:
+            enrol(siege, invitations[index], 30 + index)
+            answers.append("enrolled")
+        except sr1.Told as told:
+            answers.append(f"{told.how} {told.code}")
+
+    threads = [threading.Thread(target=attempt, args=(index,)) for index in range(2)]
+    for index in range(2):
+        key(30 + index)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["alert expired", "enrolled"]
+
+
+def test_an_invitation_is_made_for_a_name_that_may_be_given(siege: Siege) -> None:
+    siege.invite("model")
+    enrol(siege, siege.invite("model"))
+    for name in ("model", "rnodel", "mode1", "m0del", "admin", "@x", "", "Model", "x\n", "x" * 33):
+        assert not siege.daemon.admin("invite", name=name)["ok"], name
+    for expires in (0, -1, 1, 1.5, True, None, "600", 10**9, 2**63):
+        assert not siege.daemon.admin("invite", name="fine", expires=expires)["ok"], expires
+
+
+def test_a_newcomer_may_end_as_soon_as_it_has_asked(siege: Siege) -> None:
+    """CLOSE, or anything, right behind the proof changes nothing about what was proven."""
+    for name, kind, content in (
+        ("closing", sr1.CLOSE, b"done"),
+        ("chatting", sr1.DATA, b"LISTEN 0\n"),
+        ("rekeying", sr1.REKEY, b"\1"),  # ignored, so only the deadline ends this one
+    ):
+        invitation = siege.invite(name)
+        half = HalfWay(siege, newcomer(invitation))
+        session = sr1.Session("client", half.core.suite, half.core.secrets)
+        assert b"SR1 ERR" not in half.end(half.c2 + session.out.seal(kind, content))
+        enrol(siege, invitation)  # by the same key, so it gets what it has asked for
+
+
 WEAK: dict[str, Callable[[], bytes]] = {
     "RSA of 1024 bits": lambda: keys.spki(1024),
     "e = 3": lambda: sr1.spki_of(

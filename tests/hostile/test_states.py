@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -143,6 +144,80 @@ def test_what_the_relay_says_does_not_work_on_the_relay(siege: Siege) -> None:
     assert half.end(half.s1[1] + b"\n") == err("auth-failed")
     half = HalfWay(siege, siege.canary.credential)
     assert half.end(half.s1[0] + b"\n") == err("protocol")
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "code"),
+    [
+        ("a CR", lambda line: line[:-1] + b"\r\n", "bad-line"),
+        ("another alphabet", lambda line: line[:9] + b"+/" + line[11:], "bad-line"),
+        ("padding", lambda line: line[:-2] + b"=\n", "bad-line"),
+        ("no token", lambda line: b"SR1 AUTH\n", "bad-line"),
+        ("an empty token", lambda line: b"SR1 AUTH \n", "bad-line"),
+        ("two tokens", lambda line: b"SR1 AUTH AAAA AAAA\n", "bad-line"),
+        ("two spaces", lambda line: b"SR1 AUTH  " + line[9:-2] + b"\n", "bad-line"),
+        ("small letters", lambda line: line.replace(b"AUTH", b"auth"), "bad-line"),
+        ("an empty line first", lambda line: b"\n" + line, "bad-line"),
+        ("four letters more", lambda line: line[:-1] + b"AAAA\n", "too-long"),
+        ("letters less", lambda line: line[:9] + line[9:-1][:-6] + b"\n", "auth-failed"),
+    ],
+)
+def test_a_proof_has_one_form(
+    siege: Siege, what: str, change: Callable[[bytes], bytes], code: str
+) -> None:
+    half = HalfWay(siege, siege.canary.credential)
+    assert half.end(change(half.c2)) == err(code)
+
+
+def test_a_proof_byte_by_byte_is_as_good_as_any(siege: Siege) -> None:
+    half = HalfWay(siege, siege.canary.credential)
+    for at in range(len(half.c2)):
+        half.wire.sendall(half.c2[at : at + 1])
+    client = sr1.Client(siege.relay_id).attach(half.wire)
+    client._session = sr1.Session("client", half.core.suite, half.core.secrets)
+    assert client.receive_record()[0] == sr1.WELCOME
+    client.close()
+
+
+@pytest.mark.parametrize("before", ["S1", "the proof", "WELCOME"])
+def test_who_says_that_nothing_more_comes_is_gone(siege: Siege, before: str) -> None:
+    """TCP lets each side end by itself; half a connection is of no use to anybody here."""
+    with siege.connect() as wire:
+        core = sr1.ClientHandshake(siege.relay_id, siege.canary.credential)
+        wire.sendall(core.hello())
+        if before != "S1":
+            hello, auth = everything(wire, 2).splitlines()
+            core.server_hello(hello)
+            proof = core.server_auth(auth)
+            if before == "WELCOME":
+                wire.sendall(proof)
+        wire.shutdown(socket.SHUT_WR)
+        assert b"SR1 ERR" not in everything(wire)
+
+
+def test_a_ticket_does_not_come_go_or_change_after_retry(siege: Siege) -> None:
+    client = siege.client(siege.canary.credential)
+    one, other = client.handshake().tickets
+    client.close()
+    for before, after in ((one, None), (one, other), (None, one)):
+        core = sr1.ClientHandshake(
+            siege.relay_id,
+            siege.canary.credential,
+            ticket=before,
+            groups=("x25519", "x25519mlkem768"),
+        )
+        with siege.connect() as wire:
+            wire.sendall(core.hello())
+            line = everything(wire, 1)
+            core.ticket = after
+            wire.sendall(core.retry(line[:-1]))
+            assert everything(wire) == err("protocol")
+    for ticket in (one, other):  # none of it used them up
+        client = siege.client(siege.canary.credential)
+        client.resume(ticket)
+        assert client.core is not None
+        assert client.core.resumed
+        client.close()
 
 
 def test_a_proof_is_good_for_its_own_connection_alone(siege: Siege) -> None:

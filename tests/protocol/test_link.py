@@ -104,6 +104,16 @@ def test_before_the_handshake_is_over_a_relay_says_only_words_that_belong_there(
     assert how(ends.relay) == [("auth-failed", False, False)]
 
 
+def test_who_does_not_answer_close_is_not_waited_for() -> None:
+    ends = established()
+    ends.relay.connection.close("shutdown")
+    assert ends.to_client() != b""
+    assert ends.relay.ends == []
+    ends.relay.connection.timed_out()
+    assert ends.to_client() == b""
+    assert how(ends.relay) == [("timeout", False, False)]
+
+
 def test_nothing_is_read_or_said_after_the_end() -> None:
     ends = established()
     late = [record(ends.client.connection, Kind.CLOSE, b"done")]

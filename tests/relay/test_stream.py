@@ -10,6 +10,7 @@ import pytest
 
 from securerelay.protocol import messages
 from securerelay.relay.config import Config, Lifetimes, PeerLimits, Policy
+from securerelay.relay.wire import LINGER
 from securerelay.store.interface import MAX_REFUSALS, StorageFull
 from tests.relay.world import OTHER_STREAM, STREAM, Guest, Slow, World, done
 
@@ -587,3 +588,19 @@ def test_a_session_whose_stream_another_opens_before_the_answer_does_not_wait_fo
     store.answer()
     world.run()
     assert other.take() == [("stream", STREAM, 0)]
+
+
+def test_who_is_told_to_go_and_talks_on_is_cut_after_half_a_minute() -> None:
+    store = Slow("stream_open")
+    world = World(store=store)
+    late, other = world.join("alice"), world.join("alice")
+    late.deaf = True
+    late.say(messages.stream(STREAM, 0))
+    other.say(messages.stream(STREAM, 0))
+    for _ in range(6):
+        assert not late.pipe.aborted
+        late.say(messages.ping(b"on"))
+        world.run(5)
+    world.run(LINGER)
+    assert late.pipe.aborted
+    assert not other.pipe.aborted
