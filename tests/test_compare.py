@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -137,7 +140,7 @@ def _hang(broker: Broker, part: float) -> Result:
 
 
 @pytest.fixture
-def patterns(monkeypatch: pytest.MonkeyPatch) -> dict[str, Pattern]:
+def patterns(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Pattern]]:
     known = {
         "refuse": Pattern("refused", "us", _refuse, (Stub, Broken)),
         "raise": Pattern("raises", "us", _raise, (Stub,)),
@@ -145,7 +148,9 @@ def patterns(monkeypatch: pytest.MonkeyPatch) -> dict[str, Pattern]:
         "good": Pattern("works", "us", lambda broker, part: Result(part, 0.5, 0.125), (Stub,)),
     }
     monkeypatch.setattr(command, "PATTERNS", known)
-    return known
+    before = signal.getsignal(signal.SIGTERM)
+    yield known
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_what_fails_says_so_in_a_line_and_the_others_go_on(
@@ -181,13 +186,15 @@ def test_what_was_measured_is_printed_and_drawn_also_when_it_is_interrupted(
     patterns: dict[str, Pattern], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def interrupt(broker: Broker, part: float) -> Result:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Result(1.0)
 
     patterns["last"] = Pattern("last", "us", interrupt, (Stub,))
     with pytest.raises(KeyboardInterrupt):
         command.main(["good", "last", "--plot", str(tmp_path / "bars.svg")])
     assert "works (us)         1.00" in capsys.readouterr().out
     assert "1.00" in (tmp_path / "bars.svg").read_text()
+    assert Stub.running == 0
 
 
 def test_a_pattern_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:

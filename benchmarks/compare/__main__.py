@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in missing:
         print(f"{kind.title} is left out: {kind.program} is not installed", file=sys.stderr)
     versions = {kind.title: kind.version() for kind in kinds if kind not in missing}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no server behind either
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if chosen.json:

@@ -153,6 +153,8 @@ def as_svg(rows: Sequence[Row], versions: dict[str, str]) -> str:
         bar(y, _BAR, colour)
         text(_LEFT + 2 * _BAR, y + _BAR - 3, f"{title} {versions[title]}")
         y += _BAR + 4
+    text(_LEFT, y + _BAR - 3, "Shorter is better. Each pattern has a scale of its own.")
+    y += _BAR
     for row in rows:
         y += _BAR
         text(_LEFT - 8, y + _BAR, f"{row.pattern.title} ({row.pattern.unit})", "end")
