@@ -2,8 +2,8 @@
 
 Reading is the hot path of a relay, so there is no object per message: the decoder cuts the stream
 at the header lines, checks each token by its grammar, and calls one method of a typed receiver.
-Most often a ``SEND`` is like the last one but for its number and its body, so a relay takes such a
-*run* in one call, and the headers of those that follow the first are compared rather than parsed.
+Most often a ``SEND`` is like the last one but for its number and its body, so its header is not
+parsed but compared with what is expected, and a relay takes several of them, a *run*, in one call.
 Writing is one function a verb. Names, stream ids and codes are ``bytes`` here, as they came.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from securerelay.errors import RemoteError
@@ -142,10 +142,9 @@ def _event(to: ClientVerbs, words: _Words, body: bytes) -> None:
 
 _Row = tuple[int, bool, Callable[[Any, _Words, bytes], None]]
 
-_NEXT = b"SEND "
 _LONGEST_RUN = 128
 _PREDICTABLE = 1 << 60
-"""From this seq on a run is one message, so that no number in one is too long."""
+"""From this seq on every header is parsed, so that no number in one is too long."""
 _LONGEST_LENGTH = 20
 """Bytes of a length and the LF after it."""
 
@@ -183,7 +182,17 @@ class MessageDecoder:
         runs: called instead of the receiver's ``send``.
     """
 
-    __slots__ = ("_limit", "_missing", "_partial", "_receiver", "_runs", "_table")
+    __slots__ = (
+        "_expected",
+        "_like",
+        "_limit",
+        "_missing",
+        "_partial",
+        "_receiver",
+        "_runs",
+        "_seq",
+        "_table",
+    )
 
     def __init__(
         self, table: dict[bytes, _Row], receiver: object, limit: int, runs: Runs | None = None
@@ -194,6 +203,9 @@ class MessageDecoder:
         self._runs = runs
         self._partial: bytearray | None = None
         self._missing = 0
+        # How the next SEND begins and what it says if it is like the last one; none was, at first.
+        self._seq, self._expected = _PREDICTABLE, b"SEND "
+        self._like: tuple[bytes, int | None, bool, bytes] = b"", None, False, b""
 
     def feed(self, content: bytes) -> None:
         """Take the content of a DATA record.
@@ -210,6 +222,11 @@ class MessageDecoder:
         table, receiver, runs = self._table, self._receiver, self._runs
         position, size = 0, len(content)
         while position < size:
+            if runs is not None and content.startswith(self._expected, position):
+                after = self._run(runs, content, position, [])
+                if after > position:
+                    position = after
+                    continue
             newline = content.find(b"\n", position, position + MAX_HEADER)
             if newline < 0:
                 if size - position >= MAX_HEADER:
@@ -231,11 +248,11 @@ class MessageDecoder:
                     self._missing = after - position
                     return
                 if runs is not None and row[2] is _send:
-                    if content.startswith(_NEXT, after):
-                        after = self._run(runs, words, content, start, after)
-                    else:
-                        seq, name, ttl, receipt = _sent(words)
-                        runs(seq, name, ttl, receipt, [content[start:after]])
+                    seq, name, ttl, receipt = _sent(words)
+                    alike = b" %b %b %b " % (name, words[3], words[4])
+                    self._like = name, ttl, receipt, alike
+                    self._seq, self._expected = seq + 1, b"SEND %d%b" % (seq + 1, alike)
+                    after = self._run(runs, content, after, [content[start:after]])
                 else:
                     row[2](receiver, words, content[start:after])
             else:
@@ -245,44 +262,42 @@ class MessageDecoder:
             self._partial = bytearray(content[position:])
             self._missing = 0
 
-    def _run(self, runs: Runs, words: _Words, content: bytes, start: int, after: int) -> int:
-        """Take a SEND, and with it those that follow and differ in seq, length and body alone.
+    def _run(self, runs: Runs, content: bytes, position: int, bodies: list[bytes]) -> int:
+        """Take SENDs that differ from the last one in seq, length and body alone.
 
         Args:
             runs: what takes them.
-            words: of the first header.
             content: the stream.
-            start: where the first body begins.
-            after: where it ends.
+            position: where the first may begin.
+            bodies: those before, to be taken with them.
 
         Returns:
-            Where the last body ends.
+            Where the last one that is complete ends.
         """
-        first, name, ttl, receipt = _sent(words)
-        bodies = [content[start:after]]
-        alike = b" %b %b %b " % (name, words[3], words[4])
-        token, length, limit, size = words[5], after - start, self._limit, len(content)
-        last = first + _LONGEST_RUN - 1 if first < _PREDICTABLE else first
+        seq, expected = self._seq, self._expected
+        first = seq - len(bodies)
+        last = min(first + _LONGEST_RUN, _PREDICTABLE)
+        name, ttl, receipt, alike = self._like
+        limit, size = self._limit, len(content)
         try:
-            for seq in range(first + 1, last + 1):
-                header = b"SEND %d%b" % (seq, alike)
-                if not content.startswith(header, after):
-                    break
-                start = after + len(header)
+            while seq < last and content.startswith(expected, position):
+                start = position + len(expected)
                 newline = content.find(b"\n", start, start + _LONGEST_LENGTH)
                 if newline < 0:
                     break
-                if content[start:newline] != token:
-                    token = content[start:newline]
-                    length = number(token)
+                length = _usual_number(content[start:newline])
                 start = newline + 1
                 if length > limit or start + length > size:
                     break
-                after = start + length
-                bodies.append(content[start:after])
+                position = start + length
+                bodies.append(content[start:position])
+                seq += 1
+                expected = b"SEND %d%b" % (seq, alike)
         finally:  # what came before a breach counts
-            runs(first, name, ttl, receipt, bodies)
-        return after
+            if bodies:
+                self._seq, self._expected = seq, expected
+                runs(first, name, ttl, receipt, bodies)
+        return position
 
 
 def relay_decoder(
@@ -349,6 +364,17 @@ def msg_placed(number: int, place: bytes, seq: int, time: int, length: int) -> b
     return b"MSG %d%b%d %d %d\n" % (number, place, seq, time, length)
 
 
+def msg_run(number: int, place: bytes, seq: int, time: int, bodies: Iterable[bytes]) -> list[bytes]:
+    """Write ``MSG`` for bodies that follow each other: the header of each, and the body itself."""
+    said: list[bytes] = []
+    for body in bodies:
+        said.append(b"MSG %d%b%d %d %d\n" % (number, place, seq, time, len(body)))
+        said.append(body)
+        number += 1
+        seq += 1
+    return said
+
+
 def msg_tail(place: bytes, seq: int, time: int, length: int) -> bytes:
     """Write what follows the number in the header of ``MSG``, for those who all get the same."""
     return b"%b%d %d %d\n" % (place, seq, time, length)
@@ -357,6 +383,16 @@ def msg_tail(place: bytes, seq: int, time: int, length: int) -> bytes:
 def msg_again(number: int, tail: bytes) -> bytes:
     """Write the header of ``MSG`` with what :func:`msg_tail` made."""
     return b"MSG %d%b" % (number, tail)
+
+
+def msg_run_again(number: int, tails: Iterable[bytes], bodies: Iterable[bytes]) -> list[bytes]:
+    """Write what :func:`msg_run` does, with what :func:`msg_tail` made for each."""
+    said: list[bytes] = []
+    for tail, body in zip(tails, bodies):  # noqa: B905 - as many tails as bodies
+        said.append(b"MSG %d%b" % (number, tail))
+        said.append(body)
+        number += 1
+    return said
 
 
 def ack(number: int) -> bytes:

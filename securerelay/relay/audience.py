@@ -54,12 +54,7 @@ class RoomRun(Run):
 
     def said(self, number: int) -> list[bytes]:
         """See :meth:`Run.said`; each member gets the same but for the number."""
-        said: list[bytes] = []
-        for tail, body in zip(self.tails, self.bodies):  # noqa: B905 - as many tails as bodies
-            said.append(messages.msg_again(number, tail))
-            said.append(body)
-            number += 1
-        return said
+        return messages.msg_run_again(number, self.tails, self.bodies)
 
 
 class RoomEntry(Entry):

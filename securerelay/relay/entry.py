@@ -112,14 +112,7 @@ class Run:
 
     def said(self, number: int) -> list[bytes]:
         """Write them as ``MSG`` with numbers from one on: each one's header, and its body."""
-        place, seq, time = self.place, self.seq, self.time
-        said: list[bytes] = []
-        for body in self.bodies:
-            said.append(messages.msg_placed(number, place, seq, time, len(body)))
-            said.append(body)
-            number += 1
-            seq += 1
-        return said
+        return messages.msg_run(number, self.place, self.seq, self.time, self.bodies)
 
     def got(self, peer: Peer, first: int, count: int) -> None:
         """So many of them are acknowledged, from one on; tell their sender if it asked for that."""
