@@ -132,19 +132,19 @@ class RoomEntry(Entry):
         """Name the mailbox and the number in it of each who has not acknowledged it."""
         return tuple((mailbox.text, place[1]) for mailbox, place in self.places.items())
 
-    def committed(self, refused: str | None = None) -> None:
+    def committed(self, reached: dict[Mailbox, int], refused: str | None = None) -> None:
         """See :meth:`Entry.committed`."""
         self.state = STORED
+        self.settled = True
         size = len(self.body)
         places, self.places = self.places, {}
         for mailbox, (share, n, counted) in places.items():
             if not counted:
                 share.add(size)
-            mailbox.committed(n)
+            reached[mailbox] = n
         stream = self.stream
         stream.kept(self.seq)
         stream.tell(self.missed)
-        stream.settle(self)
 
     def rejected(self, code: bytes) -> None:
         """See :meth:`Entry.rejected`; a room that changed is looked up again."""

@@ -211,20 +211,22 @@ class Entry:
         assert self.share is not None
         return ((self.share.mailbox.text, self.n),)
 
-    def committed(self, refused: str | None = None) -> None:
-        """The store has it.
+    def committed(self, reached: dict[Mailbox, int], refused: str | None = None) -> None:
+        """The store has it; its stream advances once all that came with it are looked at.
 
         Args:
+            reached: takes down the mailboxes that have it, and its number there.
             refused: the code that the store remembers for this seq, if it had been refused before.
         """
         self.state = STORED
-        assert self.share is not None
+        share = self.share
+        assert share is not None
         if not self.counted:
             self.counted = True
-            self.share.add(len(self.body))
-        self.share.mailbox.committed(self.n)
+            share.add(len(self.body))
+        reached[share.mailbox] = self.n
         self.stream.kept(self.seq)
-        self.stream.settle(self)
+        self.settled = True
 
     def rejected(self, code: bytes) -> None:
         """The store did not take it: neither it nor what follows it in the stream counts.
@@ -282,15 +284,15 @@ class Refusal(Entry):
         after = stream.hand_over(self.seq)
         return Refuse(stream.peer.text, stream.text, self.seq, code, self.time, after)
 
-    def committed(self, refused: str | None = None) -> None:
+    def committed(self, reached: dict[Mailbox, int], refused: str | None = None) -> None:
         """See :meth:`Entry.committed`."""
         assert self.refused is not None
         self.state = STORED
+        self.settled = True
         if refused is not None:
             self.refused = refused.encode("ascii")
         self.stream.kept(self.seq)
         self.stream.refused(self.seq, self.refused)
-        self.stream.settle(self)
 
 
 class Advance(Entry):
@@ -311,11 +313,11 @@ class Advance(Entry):
         """Nobody: the stream alone moves on."""
         return ()
 
-    def committed(self, refused: str | None = None) -> None:
+    def committed(self, reached: dict[Mailbox, int], refused: str | None = None) -> None:
         """See :meth:`Entry.committed`."""
         self.state = STORED
+        self.settled = True
         self.stream.kept(self.seq)
-        self.stream.settle(self)
 
     def rejected(self, code: bytes) -> None:
         """See :meth:`Entry.rejected`; what was lost here the client says itself in STREAM."""

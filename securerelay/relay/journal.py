@@ -29,6 +29,7 @@ from securerelay.store.rows import Append, Duplicate, Receipt, Refuse, Rejected,
 if TYPE_CHECKING:
     from securerelay.relay.mailbox import Mailbox
     from securerelay.relay.session import Session
+    from securerelay.relay.stream import Stream
 
 PATIENCE = 0.01
 """Seconds that a message waits for the acknowledgement of a listener who has it already."""
@@ -246,13 +247,21 @@ class Journal:
         if self.failed:
             self.failed = False
             self._log.info("store.recovered")
+        moved: dict[Stream, None] = {}
+        reached: dict[Mailbox, int] = {}
         for entry, verdict in zip(batch, verdicts, strict=True):
             if entry.state != TAKEN:
                 continue
             if isinstance(verdict, Rejected):
+                entry.stream.advance()  # what went before it counts
                 entry.rejected(verdict.code.encode("ascii"))
             else:
-                entry.committed(verdict.code if isinstance(verdict, Duplicate) else None)
+                entry.committed(reached, verdict.code if isinstance(verdict, Duplicate) else None)
+                moved[entry.stream] = None
+        for mailbox, n in reached.items():
+            mailbox.committed(n)
+        for stream in moved:
+            stream.advance()
 
     def _reject(self, batch: list[Entry], code: bytes) -> None:
         for entry in batch:

@@ -181,7 +181,9 @@ class Mailbox:
             if not self.has_room(share, 1, size):
                 return taken, b"mailbox-full"
             entry.n = self._newest = n = self._newest + 1
-            self.wait(n, entry)
+            # It waits for its commit, and the listener for the store.
+            self.live = False
+            self._waiting.append((n, entry))
             entry.counted = True
             share.add(size)
             taken += 1
@@ -229,11 +231,6 @@ class Mailbox:
             and (share.count + count - 1) * 100 < limits.mailbox_messages * percent
             and (share.size + size) * 100 <= limits.mailbox_bytes * percent
         )
-
-    def wait(self, n: int, entry: Entry) -> None:
-        """Leave a message to its commit, and the listener to the store."""
-        self.live = False
-        self._waiting.append((n, entry))
 
     def committed(self, n: int) -> None:
         """The store has the message with this number, and every earlier one."""
