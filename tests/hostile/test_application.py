@@ -202,6 +202,74 @@ def test_the_largest_numbers_do_no_harm(siege: Siege, mallory: Peer, bob: Peer) 
         client.wire.close()
 
 
+def test_seqs_again_ahead_and_backwards_deliver_nothing_twice(
+    siege: Siege, mallory: Peer, bob: Peer
+) -> None:
+    """A seq counts, and not what comes under it: the first body that was taken is the message."""
+    client = siege.enter(mallory)
+    client.send(sr1.encode("STREAM", new_stream(), 0))
+    order = [(2, "bob"), (1, "bob"), (1, "bob"), (3, "bob"), (1, "canary"), (2, "bob")]
+    for seq, to in order:
+        client.send(sr1.encode("SEND", seq, to, 600, "-", body=f"seqs {seq}".encode()))
+    client.send(sr1.encode("SEND", 2, "canary", 600, "-", body=b"seqs 2"))
+    said = []
+    while said[-1:] != [("OK", (2,))]:
+        message = client.receive()
+        said.append((message.verb, message.tokens))
+    assert ("NO", (2, "gap")) in said
+    assert ("NO", (3, "gap")) in said
+    client.close()
+    reader = siege.enter(bob)
+    reader.send(sr1.encode("LISTEN", 0))
+    bodies: list[bytes | None] = []
+    while b"seqs 2" not in bodies:
+        message = reader.receive()
+        if message.verb == "MSG":
+            bodies.append(message.body)
+            reader.send(sr1.encode("ACK", message.tokens[0]))
+    assert [body for body in bodies if body and body.startswith(b"seqs")] == [b"seqs 1", b"seqs 2"]
+    reader.close()
+
+
+def test_what_comes_after_a_revocation_is_not_taken(siege: Siege, bob: Peer) -> None:
+    """Its sender floods; nothing of it comes behind what was sent after the answer to `revoke`."""
+    listener, other = siege.enter(bob), siege.enter(siege.canary)
+    listener.send(sr1.encode("LISTEN", 0))
+    other.send(sr1.encode("STREAM", new_stream(), 0))
+    client = siege.enter(siege.enrol("doomed", 11))
+    client.send(sr1.encode("STREAM", new_stream(), 0))
+    assert client.receive().verb == "STREAM"
+    said = 0
+
+    def flood() -> None:
+        nonlocal said
+        with contextlib.suppress(OSError):
+            while said < 100_000:
+                said += 1
+                client.send(sr1.encode("SEND", said, "bob", 600, "-", body=b"flood"))
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    while said < 10:
+        time.sleep(0.01)
+    assert siege.daemon.admin("revoke", name="doomed")["ok"]
+    other.send(sr1.encode("SEND", 1, "bob", 600, "-", body=b"after"))
+    assert verdicts(other, 1) == {1: "ok"}
+    thread.join()
+    assert end_of(client) == ("alert", "revoked")
+    listener.send(sr1.encode("PING", "end"))
+    bodies = []
+    while (message := listener.receive()) != sr1.Message("PONG", ("end",)):
+        if message.verb == "MSG":
+            bodies.append(message.body)
+            listener.send(sr1.encode("ACK", message.tokens[0]))
+    while b"after" not in bodies:
+        bodies.append(listener.receive().body)
+    assert b"flood" not in bodies[bodies.index(b"after") :]
+    other.close()
+    listener.wire.close()
+
+
 def test_a_stream_that_claims_to_be_at_the_end_of_all_numbers_does_no_harm(
     siege: Siege, mallory: Peer, bob: Peer
 ) -> None:
