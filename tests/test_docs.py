@@ -137,3 +137,26 @@ def test_every_control_method_and_event_is_in_the_protocol_reference():
     relay = "\n".join(path.read_text() for path in (ROOT / "securerelay/relay").rglob("*.py"))
     for kind in set(re.findall(r'messages\.event\(b"([a-z.]+)"', relay)):
         assert f"   * - ``{kind}``\n" in PROTOCOL
+
+
+def test_what_the_security_model_points_to_is_there():
+    """Each claim names where it is tested: files and folders, targets of make, benchmarks."""
+    table = text_of("topics/security.rst").partition("   * - claim\n")[2].partition("\n\n")[0]
+    rows = table.split("\n   * - ")[1:]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for row in rows:
+        claim, _, where = row.rpartition("\n     - ")
+        named = re.findall(r"``([^`]+)``", where)
+        assert named, claim
+        for name in named:
+            command, _, argument = name.rpartition(" ")
+            if command == "make":
+                assert f"\n{argument}:" in makefile, name
+            elif command == "python -m benchmarks":
+                assert (ROOT / f"benchmarks/{argument}.py").exists(), name
+            else:
+                place = ROOT / name
+                assert place.exists(), name
+                if name.startswith("tests/") and place.is_dir():
+                    assert any(place.rglob("test_*.py")), name
+    assert len(rows) >= 20

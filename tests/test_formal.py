@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 FORMAL = Path(__file__).parent.parent / "formal"
-MODEL = (FORMAL / "bounded.maude").read_text()
-
-HONEST = "connected(t(g(xa), g(xb)), b) welcomed(t(g(xa), g(xb)), a) S:State"
-BAD = {
+HANDSHAKE = {
+    "the honest end": "connected(t(g(xa), g(xb)), b) welcomed(t(g(xa), g(xb)), a) S:State",
     "a is connected with e": "connected(T:Transcript, e) S:State",
     "a is connected with the attacker and thinks it is b": (
         "connected(t(g(X:Ephemeral), g(xe)), b) S:State"
@@ -23,22 +21,33 @@ BAD = {
         "welcomed(t(g(xa), g(Y:Ephemeral)), a) waits(xa) S:State"
     ),
 }
+RENEWAL = {
+    "the honest end": "followed(a, ka2) followed(b, kb2) S:State",
+    "a thief who is faster": "followed(a, kt) S:State",  # which the key log shows a
+    "e has a certificate for the key of b": "issued(e, kb2, T:Session) S:State",
+    "a's next key is asked for where a did not": "issued(a, ka2, s3) S:State",
+    "a thief's key follows after a's": "followed(a, ka2) directory(a, kt, L:Keys) S:State",
+    "two keys follow one": "followed(a, ka2) followed(a, kt) S:State",
+}
+MODELS = {"bounded": ("SR1", HANDSHAKE), "renewal": ("RENEWAL", RENEWAL)}
 
 
 @functools.cache
-def found(switched_off: str = "") -> frozenset[str]:
-    """What the search reaches in the model with one of its rules taken out."""
+def found(model: str, switched_off: str = "") -> frozenset[str]:
+    """What the search reaches in a model with one of its rules taken out."""
     maude = pytest.importorskip("maude", reason="maude is in the extra test")
     maude.init(advise=False)
-    name = "SR1" + switched_off.replace("-", "").upper()
-    text = MODEL.replace("mod SR1 is", f"mod {name} is")
+    module_name, patterns = MODELS[model]
+    name = module_name + switched_off.replace("-", "").upper()
+    text = (FORMAL / f"{model}.maude").read_text()
+    text = text.replace(f"mod {module_name} is", f"mod {name} is")
     if switched_off:
         text = text.replace(f"eq {switched_off} = true", f"eq {switched_off} = false")
-        assert text.count("= false .") == 1
+        assert len(re.findall(r"= false +\.", text)) == 1
     assert maude.input(text)
     module = maude.getModule(name)
     reached = set()
-    for what, pattern in {"the honest end": HONEST, **BAD}.items():
+    for what, pattern in patterns.items():
         start = module.parseTerm("init")
         if next(start.search(maude.ANY_STEPS, module.parseTerm(pattern)), None) is not None:
             reached.add(what)
@@ -46,20 +55,28 @@ def found(switched_off: str = "") -> frozenset[str]:
 
 
 def test_the_bounded_handshake_ends_well_and_in_no_other_way() -> None:
-    assert found() == {"the honest end"}
+    assert found("bounded") == {"the honest end"}
+
+
+def test_another_key_follows_its_peers_alone_and_a_thief_has_to_be_faster() -> None:
+    assert found("renewal") == {"the honest end", "a thief who is faster"}
 
 
 @pytest.mark.parametrize(
-    ("flaw", "attack"),
+    ("model", "flaw", "attack"),
     [
-        ("check-role", "a is connected with e"),
-        ("bind-transcript", "a is connected with the attacker and thinks it is b"),
-        ("bind-transcript", "the attacker is welcomed as a"),
-        ("check-signature", "the attacker is welcomed as a"),
+        ("bounded", "check-role", "a is connected with e"),
+        ("bounded", "bind-transcript", "a is connected with the attacker and thinks it is b"),
+        ("bounded", "bind-transcript", "the attacker is welcomed as a"),
+        ("bounded", "check-signature", "the attacker is welcomed as a"),
+        ("renewal", "check-proof", "e has a certificate for the key of b"),
+        ("renewal", "check-proof", "a's next key is asked for where a did not"),
+        ("renewal", "cut-sessions", "a thief's key follows after a's"),
+        ("renewal", "forget-others", "a thief's key follows after a's"),
     ],
 )
-def test_a_planted_flaw_is_found(flaw: str, attack: str) -> None:
-    assert {"the honest end", attack} <= found(flaw)
+def test_a_planted_flaw_is_found(model: str, flaw: str, attack: str) -> None:
+    assert {"the honest end", attack} <= found(model, flaw)
 
 
 @pytest.mark.parametrize("suffix", ["", "-sealing", "-room"])
