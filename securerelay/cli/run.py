@@ -38,6 +38,7 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     from twisted.python.failure import Failure
 
     reactor: Any = installed
+    begun: list[Deferred[T]] = []
     outcome: list[T | Failure] = []
     caught: list[int] = []
 
@@ -46,33 +47,37 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         if reactor.running:
             reactor.stop()
 
-    def begin() -> None:
-        doing = Deferred.fromCoroutine(work(reactor))
+    def stop() -> None:
+        if reactor.running:
+            reactor.stop()
 
-        def interrupted(number: int) -> None:
-            caught.append(number)
-            if len(caught) == 1 and not doing.called:
-                reactor.callLater(GRACE, stop)
-                doing.cancel()
-            else:
-                stop()
+    def interrupted(number: int) -> None:
+        caught.append(number)
+        if len(caught) == 1 and not begun[0].called:
+            reactor.callLater(GRACE, stop)
+            begun[0].cancel()
+        else:
+            stop()
 
-        def stop() -> None:
-            if reactor.running:
-                reactor.stop()
+    def received(number: int, frame: FrameType | None) -> None:
+        # In the reactor's next turn, that is after begin(), however long the verb takes to start.
+        reactor.callFromThread(interrupted, number)
 
-        def received(number: int, frame: FrameType | None) -> None:
-            reactor.callFromThread(interrupted, number)
-
+    def take_signals() -> None:
         for number in SIGNALS:
             signal.signal(number, received)
-        doing.addBoth(finish)
+
+    def begin() -> None:
+        take_signals()  # once more: the reactor has taken some of them for itself
+        begun.append(Deferred.fromCoroutine(work(reactor)))
+        begun[0].addBoth(finish)
 
     _log_only_bugs()
+    take_signals()
     reactor.callWhenRunning(begin)
     reactor.run()
-    if caught:
-        raise Interrupted(caught[0])
+    if caught or not outcome:
+        raise Interrupted(caught[0] if caught else signal.SIGTERM)
     result = outcome[0]
     if isinstance(result, Failure):
         result.raiseException()
