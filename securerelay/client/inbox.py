@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from securerelay.client.journal import Journal
 from securerelay.client.seqs import Seqs
 from securerelay.client.state import State
-from securerelay.errors import SecureRelayError, StorageError
+from securerelay.errors import RemoteError, SecureRelayError, StorageError
 
 REMEMBERED = 8192
 """Messages that are recognised when they come again; several times the relay's window of
@@ -32,6 +32,8 @@ unacknowledged ones.
 """
 STREAMS = 4096
 """Streams of others whose history is kept at hand."""
+BEYOND = 1 << 63
+"""Seqs from which there are none."""
 PAUSE_BYTES = 16 << 20
 """Bytes of bodies waiting for the application above which the connection is not read."""
 
@@ -141,7 +143,13 @@ class Inbox:
     def received(
         self, n: int, sender: bytes, to: bytes, stream: bytes, seq: int, time: int, body: bytes
     ) -> None:
-        """Take a message from the relay; arguments as in ``MSG``."""
+        """Take a message from the relay; arguments as in ``MSG``.
+
+        Raises:
+            RemoteError: ``protocol`` for a seq that no stream reaches and no disk keeps.
+        """
+        if seq >= BEYOND:
+            raise RemoteError("protocol", f"a message {seq} of a stream")
         if n <= self.last:
             return
         self.last = n

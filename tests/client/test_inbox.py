@@ -4,9 +4,11 @@ acknowledged.
 
 from __future__ import annotations
 
+import pytest
+
 from securerelay.client import inbox as module
 from securerelay.client.inbox import Inbox, Message
-from securerelay.errors import Refused
+from securerelay.errors import Refused, RemoteError
 
 STREAM = b"s" * 22
 
@@ -124,3 +126,11 @@ def test_a_wait_that_was_given_up_does_not_swallow_a_message():
     waiting.cancel()
     put(inbox, 1, 1)
     assert take(inbox) is not None
+
+
+def test_a_seq_that_nobody_can_keep_is_a_breach():
+    inbox = Inbox()
+    put(inbox, 1, module.BEYOND - 1)
+    assert take(inbox) is not None
+    with pytest.raises(RemoteError, match="protocol"):
+        put(inbox, 2, module.BEYOND)
