@@ -6,6 +6,14 @@ verb is used, and Twisted and ``cryptography`` only inside the function that nee
 ``securerelay --help`` answers at once.
 """
 
-from securerelay.cli.entry import main
+import sys
+from typing import NoReturn
 
-__all__ = ["main"]
+
+def main() -> NoReturn:
+    """Run the command and leave with its exit status."""
+    try:
+        from securerelay.cli import entry
+    except KeyboardInterrupt:  # a slow machine takes its time to get this far
+        sys.exit(130)
+    entry.main()

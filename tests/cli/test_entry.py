@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from securerelay import __version__, errors
+from securerelay import __version__, cli, errors
 from securerelay.cli import config, entry
 from securerelay.cli.exits import Interrupted, ReaderGone
 from securerelay.cli.options import Verb
@@ -144,6 +144,23 @@ def test_ctrl_c_at_a_prompt_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(config, "command", click.Command("config", callback=interrupt))
     ran = run("config")
     assert (ran.status, ran.err.strip()) == (130, "")
+
+
+def test_ctrl_c_before_the_command_is_there_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    class Interrupting:
+        @staticmethod
+        def find_spec(*args: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.delattr(cli, "entry")
+    monkeypatch.delitem(sys.modules, "securerelay.cli.entry")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
