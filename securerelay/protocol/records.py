@@ -132,12 +132,11 @@ class Opener(_Direction):
         secret: the traffic secret of this direction, 48 bytes.
     """
 
-    __slots__ = ("_missing", "_partial")
+    __slots__ = ("_partial",)
 
     def __init__(self, suite: str, secret: bytes) -> None:
         super().__init__(suite, secret)
-        self._partial: bytearray | None = None
-        self._missing = 0
+        self._partial = b""
 
     def open_all(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield type and content of every record that is complete.
@@ -152,12 +151,9 @@ class Opener(_Direction):
         Raises:
             BrokenRecord: at the first that has an illegal length, does not open or has no type.
         """
-        if self._partial is not None:
-            self._partial += data
-            if len(self._partial) < self._missing:
-                return
-            data = bytes(self._partial)
-            self._partial = None
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         position, end = 0, len(data)
         while end - position >= 2:
             header = data[position : position + 2]
@@ -181,9 +177,4 @@ class Opener(_Direction):
                     raise BrokenRecord("no type")
             position = after
             yield plain[size], plain[:size]
-        if position < end:
-            self._keep(data[position:])
-
-    def _keep(self, rest: bytes) -> None:
-        self._partial = bytearray(rest)
-        self._missing = 2 if len(rest) < 2 else 2 + (rest[0] << 8 | rest[1])
+        self._partial = data[position:]
