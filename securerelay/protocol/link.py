@@ -73,7 +73,7 @@ class LinkHost(Protocol):
         """Send bytes."""
 
     def data(self, content: bytes) -> None:
-        """Take the content of a DATA record."""
+        """Take the content of a DATA record; none at all after :meth:`Link.go_on`."""
 
     def ended(self, end: End) -> None:
         """Close, after lingering a little; called once, and nothing is read or written after it."""
@@ -142,6 +142,14 @@ class Link:
                     self._receive_lines(data)
                 else:
                     self._receive_records(data)
+            except Exception as error:
+                self._went_wrong(error)
+
+    def go_on(self) -> None:
+        """Have the host take what it left of the last DATA; never raises."""
+        if self._end is None:
+            try:
+                self._host.data(b"")
             except Exception as error:
                 self._went_wrong(error)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -180,6 +181,7 @@ class MessageDecoder:
         receiver: whose methods they are.
         limit: bytes of a body at most.
         runs: called instead of the receiver's ``send``.
+        most: messages that are taken at once, where a run of SENDs is one; as many as come if 0.
     """
 
     __slots__ = (
@@ -187,6 +189,7 @@ class MessageDecoder:
         "_like",
         "_limit",
         "_missing",
+        "_most",
         "_partial",
         "_receiver",
         "_runs",
@@ -195,20 +198,30 @@ class MessageDecoder:
     )
 
     def __init__(
-        self, table: dict[bytes, _Row], receiver: object, limit: int, runs: Runs | None = None
+        self,
+        table: dict[bytes, _Row],
+        receiver: object,
+        limit: int,
+        runs: Runs | None = None,
+        most: int = 0,
     ) -> None:
         self._table = table
         self._receiver = receiver
         self._limit = limit
         self._runs = runs
+        self._most = most or sys.maxsize
         self._partial: bytearray | None = None
         self._missing = 0
         # How the next SEND begins and what it says if it is like the last one; none was, at first.
         self._seq, self._expected = _PREDICTABLE, b"SEND "
         self._like: tuple[bytes, int | None, bool, bytes] = b"", None, False, b""
 
-    def feed(self, content: bytes) -> None:
+    def feed(self, content: bytes) -> bool:
         """Take the content of a DATA record.
+
+        Returns:
+            Whether as many messages as may be at once were taken and others may be left: feed the
+            next content or, for the time being, nothing to go on.
 
         Raises:
             RemoteError: ``protocol`` or ``too-large``; the session ends.
@@ -216,12 +229,14 @@ class MessageDecoder:
         if self._partial is not None:
             self._partial += content
             if len(self._partial) < self._missing:
-                return
+                return False
             content = bytes(self._partial)
             self._partial = None
         table, receiver, runs = self._table, self._receiver, self._runs
-        position, size = 0, len(content)
-        while position < size:
+        position, size, more = 0, len(content), False
+        for _ in range(self._most):
+            if position == size:
+                break
             if runs is not None and content.startswith(self._expected, position):
                 after = self._run(runs, content, position, [])
                 if after > position:
@@ -246,7 +261,7 @@ class MessageDecoder:
                 if after > size:
                     self._partial = bytearray(content[position:])
                     self._missing = after - position
-                    return
+                    return False
                 if runs is not None and row[2] is _send:
                     seq, name, ttl, receipt = _sent(words)
                     alike = b" %b %b %b " % (name, words[3], words[4])
@@ -258,9 +273,12 @@ class MessageDecoder:
             else:
                 row[2](receiver, words, b"")
             position = after
+        else:
+            more = position < size
         if position < size:
             self._partial = bytearray(content[position:])
             self._missing = 0
+        return more
 
     def _run(self, runs: Runs, content: bytes, position: int, bodies: list[bytes]) -> int:
         """Take SENDs that differ from the last one in seq, length and body alone.
@@ -301,10 +319,10 @@ class MessageDecoder:
 
 
 def relay_decoder(
-    receiver: RelayVerbs, limit: int = DEFAULT_LIMIT, runs: Runs | None = None
+    receiver: RelayVerbs, limit: int = DEFAULT_LIMIT, runs: Runs | None = None, most: int = 0
 ) -> MessageDecoder:
-    """Return a decoder of what clients say; ``runs`` takes their SENDs, many at a time."""
-    return MessageDecoder(_FROM_CLIENT, receiver, limit, runs)
+    """Return a decoder of what clients say; see :class:`MessageDecoder`."""
+    return MessageDecoder(_FROM_CLIENT, receiver, limit, runs, most)
 
 
 def client_decoder(receiver: ClientVerbs, limit: int = DEFAULT_LIMIT) -> MessageDecoder:

@@ -28,6 +28,9 @@ from securerelay.relay.session import Session
 
 T = TypeVar("T")
 
+A_TURN = 1024
+"""Messages of a session that are taken before others have their turn, a run of SENDs being one."""
+
 
 class Host:
     """The owner of a connection.
@@ -148,7 +151,7 @@ class Host:
         )
         self.session = session
         self._decoder = relay_decoder(
-            session, context.config.limits.message_bytes, session.send_run
+            session, context.config.limits.message_bytes, session.send_run, A_TURN
         )
         self.entered()
         context.router.enter(session)
@@ -172,8 +175,18 @@ class Host:
         """Take the content of a DATA record; after our CLOSE it is not looked at any more."""
         if self._decoder is None:
             raise RemoteError("protocol", "DATA of a newcomer")
-        if not self._closing:
-            self._decoder.feed(content)
+        session = self.session
+        if not self._closing and self._decoder.feed(content) and session is not None:
+            session.hold_rest(True)
+            self.context.reactor.callLater(0, self._take_rest, session)
+
+    def _take_rest(self, session: Session) -> None:
+        """Go on with what was read, now that others had their turn.
+
+        A CLOSE behind it may have ended the session: what it said and did not wait for is dropped.
+        """
+        session.hold_rest(False)
+        self.connection.go_on()
 
     def close(self, reason: str) -> None:
         """See :class:`~securerelay.relay.session.Wire`."""

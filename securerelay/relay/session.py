@@ -45,7 +45,7 @@ FARTHEST = 1 << 62
 
 _PING = messages.ping(b"beat")
 
-_STREAM, _JOURNAL, _OUTPUT, _RATE, _DRAIN = 1, 2, 4, 8, 16
+_STREAM, _JOURNAL, _OUTPUT, _RATE, _DRAIN, _REST = 1, 2, 4, 8, 16, 32
 
 
 class Wire(Protocol):
@@ -210,6 +210,10 @@ class Session:
     def hold_journal(self, hold: bool) -> None:
         """Do not read while too much is on its way to the store."""
         self._hold(_JOURNAL, hold)
+
+    def hold_rest(self, hold: bool) -> None:
+        """Do not read while what was read before is not all taken."""
+        self._hold(_REST, hold)
 
     def slow_down(self) -> None:
         """Do not read for a moment, for the peer is faster than it may be; longer for more of it.
