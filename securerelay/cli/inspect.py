@@ -24,7 +24,7 @@ LONGEST = 4 << 20
 def command(common: Common, file: Path) -> None:
     """Show how a sealed message is built, without opening it: what the relay sees of it.
 
-    FILE holds the message as it travels, or in base64 as `listen --json` writes it; with - or
+    FILE holds the message as the relay carries it, as it is or in base64; with - or
     nothing it is read from the standard input. No profile and no key is needed, and none is used.
     Status 1 says that it is no sealed message.
     """
