@@ -6,6 +6,7 @@ nothing behind; connections then wait in the kernel's queue until the relay is r
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -215,4 +216,6 @@ def _told(listener: Listener, failure: Failure) -> LocalError:
     error = failure.value
     reason = error.socketError if isinstance(error, CannotListenError) else error
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    if getattr(reason, "errno", None) == errno.EADDRINUSE:
+        text += "; does a relay run already? Or take another port"
     return LocalError(f"cannot listen on {printable(listener.text)}: {printable(text, 160)}")

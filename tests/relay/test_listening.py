@@ -67,5 +67,5 @@ def test_a_port_in_use_is_told_before_anything_else_happens() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         text = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
-        with pytest.raises(LocalError, match=f"cannot listen on {text}: Address already in use"):
+        with pytest.raises(LocalError, match=f"on {text}: Address already in use; does a relay"):
             listeners(reactor, text).take_ports()
