@@ -121,12 +121,15 @@ class Siege:
         number = self._sources
         return f"127.{1 + number // 60_000}.{number // 250 % 240}.{1 + number % 250}"
 
-    def connect(self, source: str | None = None, *, receive: int | None = None) -> socket.socket:
+    def connect(
+        self, source: str | None = None, *, receive: int | None = None, port: int = 0
+    ) -> socket.socket:
         """Open a connection.
 
         Args:
             source: where from; a new address if None.
             receive: size of the receive buffer in bytes.
+            port: where to, if not to the relay's first port.
         """
         source = source or self.source()
         self._arrived[source] += 1
@@ -136,7 +139,7 @@ class Siege:
         if receive is not None:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         made.bind((source, 0))
-        made.connect(("127.0.0.1", self.daemon.port))
+        made.connect(("127.0.0.1", port or self.daemon.port))
         return made
 
     def say(self, *segments: bytes, source: str | None = None, lines: int = 0) -> bytes:
