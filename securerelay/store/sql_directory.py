@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from securerelay.crypto.primitives import sha256
@@ -16,10 +16,9 @@ from securerelay.store.rows import CertificateRow, LogKind, LogRow, PeerRow, Rev
 from securerelay.store.sql_rooms import leave_rooms
 
 _CERTIFICATE = "c.name, c.der, c.sha256, c.spki, c.serial, c.not_after, c.issued"
-_PEER = (
-    f"SELECT p.name, p.state, p.roles, p.created, p.ended, p.revision, {_CERTIFICATE} "  # noqa: S608
-    "FROM peer p JOIN certificate c ON c.sha256 = p.certificate "
-)
+COLUMNS = f"p.name, p.state, p.roles, p.created, p.ended, p.revision, {_CERTIFICATE}"
+"""What :func:`peer_of` reads, where ``p`` is a peer and ``c`` its certificate."""
+_PEER = f"SELECT {COLUMNS} FROM peer p JOIN certificate c ON c.sha256 = p.certificate "  # noqa: S608
 
 
 def _certificate(row: tuple[Any, ...]) -> CertificateRow:
@@ -28,7 +27,7 @@ def _certificate(row: tuple[Any, ...]) -> CertificateRow:
     return CertificateRow(name, der, digest, spki, number, not_after, issued)
 
 
-def _peer(row: tuple[Any, ...]) -> PeerRow:
+def peer_of(row: Sequence[Any]) -> PeerRow:
     name, state, roles, created, ended, revision, *rest = row
     certificate = _certificate(tuple(rest))
     return PeerRow(name, state, certificate, tuple(roles.split()), created, ended, revision)
@@ -36,11 +35,11 @@ def _peer(row: tuple[Any, ...]) -> PeerRow:
 
 def lookup(db: sqlite3.Connection, name: str) -> PeerRow | None:
     row = db.execute(_PEER + "WHERE p.name = ?", (name,)).fetchone()
-    return None if row is None else _peer(row)
+    return None if row is None else peer_of(row)
 
 
 def peers(db: sqlite3.Connection) -> list[PeerRow]:
-    return [_peer(row) for row in db.execute(_PEER + "ORDER BY p.name")]
+    return [peer_of(row) for row in db.execute(_PEER + "ORDER BY p.name")]
 
 
 def _certificates(

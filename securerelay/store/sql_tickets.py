@@ -12,6 +12,13 @@ from securerelay.errors import StorageError
 from securerelay.store import sql_directory
 from securerelay.store.rows import Redeemed, TicketRow
 
+_TAKE = (
+    f"SELECT t.nonce, t.psk, t.auth_time, t.expiry, t.session, {sql_directory.COLUMNS} "  # noqa: S608
+    "FROM ticket t JOIN peer p ON p.name = t.name AND p.certificate = t.certificate "
+    "JOIN certificate c ON c.sha256 = p.certificate "
+    "WHERE t.id = ? AND t.expiry > ? AND p.state = 'active'"
+)
+
 
 class Tickets:
     """Wraps and unwraps what the table of tickets holds.
@@ -44,25 +51,19 @@ class Tickets:
         now: int,
         verify: Callable[[bytes], None],
     ) -> Redeemed | None:
-        row = db.execute(
-            "SELECT t.nonce, t.psk, t.name, t.certificate, t.auth_time, t.expiry, t.session "
-            "FROM ticket t JOIN peer p ON p.name = t.name AND p.certificate = t.certificate "
-            "WHERE t.id = ? AND t.expiry > ? AND p.state = 'active'",
-            (id_sha256, now),
-        ).fetchone()
+        row = db.execute(_TAKE, (id_sha256, now)).fetchone()
         if row is None:
             return None
-        nonce, wrapped, name, certificate, auth_time, expiry, session_id = row
+        nonce, wrapped, auth_time, expiry, session_id, *rest = row
+        peer = sql_directory.peer_of(rest)
         sound = len(nonce) == primitives.NONCE_SIZE
         psk = primitives.unseal(self._aead, nonce, wrapped, id_sha256) if sound else None
         if psk is None:
             raise StorageError("a ticket does not open under this folder's key")
         verify(psk)
         db.execute("DELETE FROM ticket WHERE id = ?", (id_sha256,))
-        peer = sql_directory.lookup(db, name)
-        if peer is None:
-            raise StorageError("a ticket's peer is missing")
-        ticket = TicketRow(id_sha256, psk, name, certificate, auth_time, expiry, session_id)
+        certificate = peer.certificate.sha256
+        ticket = TicketRow(id_sha256, psk, peer.name, certificate, auth_time, expiry, session_id)
         return Redeemed(ticket, peer)
 
 
