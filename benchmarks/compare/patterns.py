@@ -154,9 +154,18 @@ def loop(size: int, laps: int) -> Run:
         clients = broker.clients(size, SMALL)
         after = dict(zip(clients, [*clients[1:], clients[0]], strict=True))
         broker.listen(clients)
-        for client in clients:
-            client.send(after[client].name, 1)
         with _selector(clients) as selector:
+
+            def begin() -> None:
+                for client in clients:
+                    client.send(after[client].name, 1)
+
+            begin()  # what only the first message of each costs does not count
+            missing = size
+            while missing:
+                for key, _ in selector.select(1):
+                    missing -= key.data.take()
+            begin()
 
             def load(laps: int) -> int:
                 passed = 0
