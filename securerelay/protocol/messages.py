@@ -227,10 +227,10 @@ class MessageDecoder:
             RemoteError: ``protocol`` or ``too-large``; the session ends.
         """
         if self._partial is not None:
-            self._partial += content
-            if len(self._partial) < self._missing:
+            if len(self._partial) + len(content) < self._missing:
+                self._partial += content
                 return False
-            content = bytes(self._partial)
+            content = b"".join((self._partial, content))
             self._partial = None
         table, receiver, runs = self._table, self._receiver, self._runs
         position, size, more = 0, len(content), False
