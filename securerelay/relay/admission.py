@@ -140,16 +140,20 @@ async def again(
 ) -> dict[str, Any]:
     """Go on after a REKEY: the session's tickets die, and new ones come.
 
+    REKEYs come every two hours at most, so no session outlives its peer's certificate for longer.
+
     Returns:
         What WELCOME says.
 
     Raises:
-        Refused: ``revoked``.
+        Refused: ``revoked``, ``expired``.
     """
     await context.tickets.kill(session.session_id)
     row = await context.store.lookup(session.peer.text)
     if row is None or row.state != "active":
         raise Refused("revoked", "the name has ended")
+    if context.now() >= row.certificate.not_after:
+        raise Refused("expired", "the certificate has expired meanwhile")
     return _welcome(context, row, session.auth_time, session.session_id, tickets)
 
 

@@ -49,6 +49,18 @@ def test_who_is_here_stays_and_is_served(world: Jumping, years: int) -> None:
     assert (alice.end, bob.end) == ("", "")
 
 
+def test_a_session_does_not_outlive_its_certificate_by_a_rekey(world: Jumping) -> None:
+    alice = world.join("alice")
+    world.run(61)
+    assert alice.connection.rekey()
+    world.run(61)
+    assert (len(alice.welcomes), alice.end) == (2, "")
+    world.jump = YEAR
+    assert alice.connection.rekey()
+    world.run(SOON)
+    assert (len(alice.welcomes), alice.end) == (2, "expired")
+
+
 def test_mail_that_a_jump_made_old_is_told_to_have_expired(world: Jumping) -> None:
     world.enrol("bob")
     alice = world.join("alice")
