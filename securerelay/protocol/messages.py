@@ -5,6 +5,8 @@ at the header lines, checks each token by its grammar, and calls one method of a
 Most often a ``SEND`` is like the last one but for its number and its body, so its header is not
 parsed but compared with what is expected, and a relay takes several of them, a *run*, in one call.
 Writing is one function a verb. Names, stream ids and codes are ``bytes`` here, as they came.
+
+More than 400 lines, for what reads each verb and what writes it belong side by side.
 """
 
 from __future__ import annotations
