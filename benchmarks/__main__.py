@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import platform
+import signal
 import sys
 
 import cryptography
@@ -39,6 +40,7 @@ LONG = {
 
 def main() -> None:
     """Run patterns against a real relay and print what they measured."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no relay behind either
     own = {"compare": compare, "profile": profile}.get(" ".join(sys.argv[1:2]))
     if own is not None:
         own(sys.argv[2:])
