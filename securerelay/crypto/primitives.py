@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag as InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from cryptography.hazmat.primitives.hmac import HMAC as HMAC
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from securerelay.crypto import contexts
@@ -60,14 +60,9 @@ def sha384(*parts: bytes) -> bytes:
     return hashlib.sha384(b"".join(parts)).digest()
 
 
-def keyed(key: bytes) -> HMAC:
-    """Return HMAC-SHA-384 before its data, for :func:`expand_label` to use several times."""
-    return HMAC(key, _SHA384)
-
-
 def hmac384(key: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-384 (48 bytes); RFC 2104."""
-    mac = keyed(key)
+    mac = HMAC(key, _SHA384)
     mac.update(data)
     return mac.finalize()
 
@@ -94,26 +89,21 @@ def hkdf256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     return HKDF(_SHA256, length, salt, info).derive(secret)
 
 
-def expand_label(secret: bytes | HMAC, label: bytes, context: bytes, length: int) -> bytes:
+def expand_label(secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
     """Derive one secret from another under a label: ``Label(secret, l, ctx, n)`` of SR1 section 3.
 
-    It is HKDF-Expand of a single block, which is one HMAC (RFC 5869 section 2.3).
-
     Args:
-        secret: 48 bytes, or what :func:`keyed` made of them.
+        secret: 48 bytes.
         label: one of the labels in :mod:`securerelay.crypto.contexts`, without its prefix.
         context: at most 255 bytes, most often a transcript hash.
-        length: bytes wanted, at most 48.
+        length: bytes wanted.
 
     Returns:
         The derived secret.
     """
-    if not 0 < length <= HASH_SIZE:
-        raise ValueError("a label gives 1 to 48 bytes")
     full = contexts.LABEL_PREFIX + label
-    mac = secret.copy() if isinstance(secret, HMAC) else keyed(secret)
-    mac.update(b"\0%c%c%b%c%b\x01" % (length, len(full), full, len(context), context))
-    return mac.finalize()[:length]
+    info = length.to_bytes(2, "big") + b"%c%b%c%b" % (len(full), full, len(context), context)
+    return HKDFExpand(_SHA384, length, info).derive(secret)
 
 
 def aead(suite: str, key: bytes) -> Aead:

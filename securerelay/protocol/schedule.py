@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securerelay.crypto import contexts, primitives
-from securerelay.crypto.primitives import HASH_SIZE, HMAC, expand_label, hkdf_extract, keyed
+from securerelay.crypto.primitives import HASH_SIZE, expand_label, hkdf_extract
 
 _ZEROS = bytes(HASH_SIZE)
 _EMPTY_HASH = primitives.sha384()
@@ -77,10 +77,9 @@ def handshake(early_secret: bytes, shared: bytes, transcript: bytes) -> Handshak
     """
     derived = expand_label(early_secret, contexts.DERIVED, _EMPTY_HASH, HASH_SIZE)
     secret = hkdf_extract(derived, shared)
-    key = keyed(secret)
     return HandshakeSecrets(
-        expand_label(key, contexts.CLIENT_HANDSHAKE, transcript, HASH_SIZE),
-        expand_label(key, contexts.RELAY_HANDSHAKE, transcript, HASH_SIZE),
+        expand_label(secret, contexts.CLIENT_HANDSHAKE, transcript, HASH_SIZE),
+        expand_label(secret, contexts.RELAY_HANDSHAKE, transcript, HASH_SIZE),
         secret,
     )
 
@@ -93,7 +92,7 @@ def session(handshake_secret: bytes, transcript: bytes) -> tuple[SessionSecrets,
         transcript: the hash up to the last item of the client's AUTH.
     """
     derived = expand_label(handshake_secret, contexts.DERIVED, _EMPTY_HASH, HASH_SIZE)
-    master = keyed(hkdf_extract(derived, _ZEROS))
+    master = hkdf_extract(derived, _ZEROS)
     session_id = expand_label(master, contexts.SESSION_ID, transcript, 16)
     return _from_master(master, transcript), session_id
 
@@ -107,10 +106,10 @@ def after_rekey(root: RekeyRoot, shared: bytes, transcript: bytes) -> SessionSec
         transcript: the hash over items 20, 21 and 22.
     """
     salt = expand_label(root.secret, contexts.REKEY, transcript, HASH_SIZE)
-    return _from_master(keyed(hkdf_extract(salt, shared)), transcript)
+    return _from_master(hkdf_extract(salt, shared), transcript)
 
 
-def _from_master(master: HMAC, transcript: bytes) -> SessionSecrets:
+def _from_master(master: bytes, transcript: bytes) -> SessionSecrets:
     def derive(label: bytes) -> bytes:
         return expand_label(master, label, transcript, HASH_SIZE)
 
@@ -140,8 +139,7 @@ def next_traffic(secret: bytes) -> bytes:
 
 def key_and_iv(secret: bytes) -> tuple[bytes, bytes]:
     """Return the AEAD key (32 bytes) and the nonce base (12 bytes) of a traffic secret."""
-    key = keyed(secret)
     return (
-        expand_label(key, contexts.KEY, b"", primitives.KEY_SIZE),
-        expand_label(key, contexts.IV, b"", primitives.NONCE_SIZE),
+        expand_label(secret, contexts.KEY, b"", primitives.KEY_SIZE),
+        expand_label(secret, contexts.IV, b"", primitives.NONCE_SIZE),
     )

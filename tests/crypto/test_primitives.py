@@ -64,22 +64,6 @@ def test_a_label_is_framed_with_its_lengths() -> None:
     assert primitives.expand_label(secret, b"iv", b"", 12) == expand_by_hand(secret, info, 12)
 
 
-@given(st.binary(min_size=48, max_size=48), st.binary(max_size=255), st.integers(1, 48))
-def test_a_label_is_expanded_as_the_library_does(secret: bytes, context: bytes, size: int) -> None:
-    info = b"\0%c\x08sr1 c ap%c%b" % (size, len(context), context)
-    expected = primitives.hkdf_expand(secret, info, size)
-    key = primitives.keyed(secret)
-    for _ in range(2):  # what is keyed serves as often as one likes
-        assert primitives.expand_label(key, b"c ap", context, size) == expected
-    assert primitives.expand_label(secret, b"c ap", context, size) == expected
-
-
-@pytest.mark.parametrize("size", [-1, 0, 49, 96])
-def test_a_label_gives_one_block_at_most(size: int) -> None:
-    with pytest.raises(ValueError, match="1 to 48 bytes"):
-        primitives.expand_label(bytes(48), b"key", b"", size)
-
-
 def test_aes_256_gcm_is_that_of_nist() -> None:
     cipher = primitives.aead("aes256gcm", bytes(32))
     sealed = primitives.seal(cipher, bytes(12), bytes(16), b"")
