@@ -3,7 +3,8 @@
 A connection costs Twisted several times what it costs the kernel.  So listening ports ask for
 connections through a :class:`Door`: it answers who has said one whole first line without the knock,
 which is what a flood says, and lets everybody else through with not a byte taken.  What it does not
-see, such as a line that comes in parts, :mod:`~securerelay.relay.wire` answers in the same words.
+see, such as a line that comes later or in parts, :mod:`~securerelay.relay.wire` answers in the same
+words.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from securerelay.relay.limits import source_of
 
 A_TURN = 64
 """Strangers that are sent away before others have their turn."""
-SILENCE = 1
-"""Seconds for which the kernel keeps a connection that says nothing to itself, where it can."""
 
 _RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -66,8 +65,6 @@ class Door:
         self._context = context
         self._key = hello.knock_key(context.handshake.relay_id)
         self._left = A_TURN
-        if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: hear of connections when they have spoken
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENCE)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._listening, name)

@@ -78,10 +78,8 @@ def test_one_source_has_sixteen_places(siege: Siege) -> None:
     crowd, dropped = [], 0
     for _ in range(20):
         try:
-            wire = siege.connect(source)
-            wire.sendall(b"S")  # the kernel keeps those who say nothing to itself for a while
-            crowd.append(wire)
-        except ConnectionError:  # dropped faster than this end knew that it was connected
+            crowd.append(siege.connect(source))
+        except ConnectionResetError:  # dropped faster than this end knew that it was connected
             dropped += 1
     siege.round_trip()
     for wire in crowd:
@@ -186,9 +184,6 @@ def test_a_relay_without_descriptors_goes_on_with_the_sessions_it_has(siege: Sie
     resource.prlimit(siege.pid, resource.RLIMIT_NOFILE, (siege.descriptors() + 5, limits[1]))
     try:
         crowd = [siege.connect() for _ in range(60)]
-        for wire in crowd:
-            with contextlib.suppress(ConnectionError):
-                wire.sendall(b"S")
         for _ in range(10):
             siege.round_trip()
             time.sleep(0.05)
