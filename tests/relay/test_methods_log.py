@@ -81,8 +81,9 @@ def test_enrolling_renewing_and_revoking_are_leaves_and_change_the_head(world: W
     assert told[0].spki_sha256 == told[1].spki_sha256 == primitives.sha256(row.spki)
     assert told[0].certificate_sha256 == row.sha256 != told[1].certificate_sha256
     own = [told[5].spki_sha256]
-    raw = [decode(one) for one in answer["leaves"]]
-    reached, mine = logview.extend(merkle.Frontier(), raw, head, "dave", own)
+    reading = logview.Reading(merkle.Frontier(), "dave")
+    reading.take(decode(one) for one in answer["leaves"])
+    reached, mine = reading.end(head, own)
     assert reached.root() == head.root
     assert mine == tuple(told[3:])  # who ended, and what is hers
 
