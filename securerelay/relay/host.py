@@ -28,7 +28,7 @@ from securerelay.relay.session import Session
 
 T = TypeVar("T")
 
-A_TURN = 512
+A_TURN = 256
 """Messages of a session that are taken before others have their turn, a run of SENDs being one."""
 
 
