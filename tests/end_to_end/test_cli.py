@@ -65,7 +65,7 @@ def bob(place: Path, relay: Daemon) -> Person:
 def leaves_mail(bob: Person) -> Iterator[None]:
     """What a test leaves in Bob's mailbox does not meet the next one."""
     yield
-    bob.must("listen", "--timeout", "0.1")
+    bob.must("listen", "--timeout", "1")
 
 
 def everyone_is(alice: Person, state: str, name: str) -> None:
