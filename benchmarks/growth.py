@@ -11,6 +11,7 @@ import multiprocessing
 import resource
 import select
 import selectors
+import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def _idle(control: Connection, daemon: Daemon, people: list[Credential]) -> None
         daemon: the relay.
         people: whose connections these are.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the process that it comes from handles
     tickets: dict[int, tuple[ClientTicket, ...]] = {}
     count = wanted = 0
     with selectors.DefaultSelector() as selector:
