@@ -52,7 +52,7 @@ DAY = 86_400_000
 def micro(quick: bool) -> Iterator[Figure]:
     """The parts that everything else is made of."""
     people = People()
-    scale = _measured(
+    scale = measured(
         "raw signature, RSA-3072",
         lambda: primitives.sign_pss(people.relay_key, contexts.RELAY_VERIFY, DIGEST),
         1 if quick else 5,
@@ -67,7 +67,9 @@ def micro(quick: bool) -> Iterator[Figure]:
     yield scale()
 
 
-def _measured(name: str, act: Callable[[], object], times: int) -> Callable[[], Figure]:
+def measured(
+    name: str, act: Callable[[], object], times: int, goal: float | None = None
+) -> Callable[[], Figure]:
     """Prepare to measure something: the median of samples in which it is done so many times."""
 
     def measure() -> Figure:
@@ -77,7 +79,7 @@ def _measured(name: str, act: Callable[[], object], times: int) -> Callable[[], 
             for _ in range(times):
                 act()
             samples.append((time.thread_time() - start) / times)
-        return Figure(name, statistics.median(samples) * 1e6, "us")
+        return Figure(name, statistics.median(samples) * 1e6, "us", goal)
 
     return measure
 
@@ -85,12 +87,12 @@ def _measured(name: str, act: Callable[[], object], times: int) -> Callable[[], 
 def _records(times: int) -> Iterator[Figure]:
     secret, content = bytes(48), bytes(200)
     sealer = Sealer("aes256gcm", secret)
-    yield _measured("seal a record of 256 B", lambda: sealer.seal(1, content), times)()
+    yield measured("seal a record of 256 B", lambda: sealer.seal(1, content), times)()
     fresh = Sealer("aes256gcm", secret)
     records = iter([fresh.seal(1, content) for _ in range(SAMPLES * times)])
     opener = Opener("aes256gcm", secret)
     opened = functools.partial(lambda: list(opener.open_all(next(records))))
-    yield _measured("open a record of 256 B", opened, times)()
+    yield measured("open a record of 256 B", opened, times)()
 
 
 class _Counts:
@@ -104,8 +106,8 @@ def _messages(times: int) -> Iterator[Figure]:
     written = messages.send(1, b"bob", None, False, BODY)
     decoder = messages.MessageDecoder(messages._FROM_CLIENT, _Counts(), 1 << 20)
     encoded = functools.partial(messages.send, 1, b"bob", None, False, BODY)
-    yield _measured("encode a SEND of 128 B", encoded, times)()
-    yield _measured("decode a SEND of 128 B", lambda: decoder.feed(written), times)()
+    yield measured("encode a SEND of 128 B", encoded, times)()
+    yield measured("decode a SEND of 128 B", lambda: decoder.feed(written), times)()
 
 
 class People:
@@ -137,7 +139,7 @@ def _handshake_parts(people: People, times: int) -> Iterator[Figure]:
         ),
     }
     for name, act in parts.items():
-        yield _measured(name, act, times)()
+        yield measured(name, act, times)()
 
 
 class _Relay:
@@ -259,9 +261,9 @@ def _tickets(times: int) -> Iterator[Figure]:
         def take() -> None:
             store.ticket_take(next(used), now, lambda _: None)
 
-        putting = _measured(
+        putting = measured(
             "put two tickets on disk", lambda: store.ticket_put([ticket(), ticket()]), times
         )
         yield putting()
-        yield _measured("take a ticket from disk", take, times)()
+        yield measured("take a ticket from disk", take, times)()
         store.close()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from twisted.internet.task import react
 
 from benchmarks.daemon import Daemon
 from benchmarks.figure import Figure
+from benchmarks.micro import measured
 from securerelay.client import Client, connect, enrol
 from securerelay.crypto import hpke, primitives
 from securerelay.identity.authority import Authority
@@ -33,7 +34,6 @@ from securerelay.sealing.plaintext import Content
 from securerelay.sealing.prekeys import Prekey
 from securerelay.sealing.roomkey import RoomKey
 
-SAMPLES = 31
 BODY = bytes(128)
 STREAM = bytes(16)
 DIRECT = 400
@@ -85,8 +85,8 @@ def _steps(times: int) -> Iterator[Figure]:
         envelope.unseal(sealed, said, bob.identity, found.get, {prekey.id: prekey.key}.get)
 
     sealed = seal()
-    yield _measured("seal a message of 128 B", seal, times, DIRECT)
-    yield _measured("open a message of 128 B", unseal, times, DIRECT)
+    yield measured("seal a message of 128 B", seal, times, DIRECT)()
+    yield measured("open a message of 128 B", unseal, times, DIRECT)()
 
     room_id = bytes(16)
     raw = roomlist.build(
@@ -111,18 +111,8 @@ def _steps(times: int) -> Iterator[Figure]:
         roommessage.unseal(sealed_for_room, said, found.get, {key.id: key}.get)
 
     sealed_for_room = seal_for_room()
-    yield _measured("seal a room's message", seal_for_room, times, ROOM)
-    yield _measured("open a room's message", unseal_in_room, times, ROOM)
-
-
-def _measured(name: str, act: Callable[[], object], times: int, goal: float) -> Figure:
-    samples = []
-    for _ in range(SAMPLES):
-        start = time.thread_time()
-        for _ in range(times):
-            act()
-        samples.append((time.thread_time() - start) / times)
-    return Figure(name, statistics.median(samples) * 1e6, "us", goal)
+    yield measured("seal a room's message", seal_for_room, times, ROOM)()
+    yield measured("open a room's message", unseal_in_room, times, ROOM)()
 
 
 # --- whole clients, in a process of their own ---
