@@ -92,11 +92,15 @@ class Door:
         # There may be more than was looked at, and what is left unread resets what we say.
         if len(said) == lines.MAX_LINE or not lines.is_whole(said):
             return False
-        try:
-            hello.check_knock(said[:-1], self._key)
-        except RemoteError as error:
-            self._answer(wire, source_of(host), len(said), error)
-            return True
+        cpu = self._context.gate.cpu
+        if cpu.wait() > 0.0:
+            return False  # strangers have had their share: this one is held where all are
+        with cpu.measured():
+            try:
+                hello.check_knock(said[:-1], self._key)
+            except RemoteError as error:
+                self._answer(wire, source_of(host), len(said), error)
+                return True
         return False
 
     def _answer(self, wire: socket.socket, source: str, size: int, error: RemoteError) -> None:

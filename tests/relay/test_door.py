@@ -16,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from securerelay.protocol import hello, lines
 from securerelay.relay.config import Config, Tls
 from securerelay.relay.door import A_TURN, Door
+from securerelay.relay.limits import CpuShare
 from securerelay.relay.listening import Listeners
 from securerelay.relay.tls import OwnCertificate
 from tests.relay.test_wire import Stranger, limited
@@ -182,6 +183,17 @@ def test_others_have_their_turn_while_a_crowd_is_sent_away() -> None:
         door.accept()
     assert len(listening.queue) == 1
     assert door.accept()[0] is knocking  # type: ignore[comparison-overlap]
+
+
+def test_strangers_at_the_door_have_no_more_of_the_processor_than_others() -> None:
+    world = World()
+    noise = [Said(b"noise\n") for _ in range(3)]
+    spent = iter(range(100))  # each look at the clock is a second later
+    world.context.gate.cpu = CpuShare(40, world.clock.seconds, lambda: next(spent))
+    assert let_in(world, *noise) == noise[1:], "after the first they are held as all strangers are"
+    assert [bool(wire.answer) for wire in noise] == [True, False, False]
+    world.clock.advance(10)
+    assert let_in(world, Said(b"noise\n")) == []
 
 
 def test_all_else_is_the_sockets_own() -> None:
