@@ -82,12 +82,16 @@ def save_key(
         files.write_private(path, container.wrap(to_der(key), passphrase), replace=replace)
 
 
-def load_key(path: pathlib.Path, passphrase: bytes | None = None) -> rsa.RSAPrivateKey:
+def load_key(
+    path: pathlib.Path, passphrase: bytes | None = None, *, ours: bool = False
+) -> rsa.RSAPrivateKey:
     """Read a key from a file.
 
     Args:
         path: the file.
         passphrase: as given to :func:`save_key`; not looked at when the key is plain.
+        ours: whether we wrote the file.  Its primes were tested then; that the key still works is
+            seen in a hundredth of the time.
 
     Returns:
         An RSA key of 2048 to 4096 bits.
@@ -101,7 +105,7 @@ def load_key(path: pathlib.Path, passphrase: bytes | None = None) -> rsa.RSAPriv
     if needs_passphrase(data) and passphrase is None:
         raise WrongPassphrase(f"{path} is protected by a passphrase, and none was given")
     try:
-        key = _read(data, passphrase)
+        key = _read(data, passphrase, ours)
     except KeyFileError as error:
         raise type(error)(f"{path}: {error.message}") from None
     return key
@@ -121,19 +125,35 @@ def needs_passphrase(data: bytes) -> bool:
     return container.is_wrapped(data) or any(mark in data for mark in _ENCRYPTED)
 
 
-def _read(data: bytes, passphrase: bytes | None) -> rsa.RSAPrivateKey:
+def _read(data: bytes, passphrase: bytes | None, ours: bool) -> rsa.RSAPrivateKey:
+    protected = needs_passphrase(data)
     try:
         if passphrase is not None and container.is_wrapped(data):
-            key = serialization.load_der_private_key(container.unwrap(data, passphrase), None)
+            key = serialization.load_der_private_key(
+                container.unwrap(data, passphrase), None, unsafe_skip_rsa_key_validation=ours
+            )
         else:
-            protected = needs_passphrase(data)
-            key = serialization.load_pem_private_key(data, passphrase if protected else None)
+            secret = passphrase if protected else None
+            key = serialization.load_pem_private_key(
+                data, secret, unsafe_skip_rsa_key_validation=ours
+            )
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        if needs_passphrase(data):
+        if protected:
             raise WrongPassphrase("the passphrase is wrong, or the file is damaged") from None
         raise KeyFileError("this is no private key") from None
     if not isinstance(key, rsa.RSAPrivateKey) or not primitives.is_strong_rsa(
         key.public_key(), SMALLEST_KEY, LARGEST_KEY
     ):
         raise KeyFileError("this is no RSA key of 2048 to 4096 bits")
+    if ours and not _works(key):
+        raise KeyFileError("this key does not work any more; the file is damaged")
     return key
+
+
+def _works(key: rsa.RSAPrivateKey) -> bool:
+    digest = bytes(48)
+    try:
+        signature = primitives.sign_pss(key, b"", digest)
+    except ValueError:
+        return False
+    return primitives.verify_pss(key.public_key(), b"", digest, signature)

@@ -219,7 +219,7 @@ class Profile:
             KeyFileError: if the file holds no key.
         """
         if self._key is None:
-            self._key = keyfile.load_key(self.path / KEY, passphrase)
+            self._key = keyfile.load_key(self.path / KEY, passphrase, ours=True)
         return self._key
 
     def change_passphrase(self, old: bytes | None, new: bytes | None) -> None:

@@ -152,8 +152,8 @@ class RelayFolder:
         cls, path: pathlib.Path, passphrase: bytes | None, *, created: bool, days: int
     ) -> RelayFolder:
         # All is read before anything is written, so that a refused folder stays as it is.
-        ca_key = keyfile.load_key(path / CA_KEY, passphrase)
-        relay_key = keyfile.load_key(path / RELAY_KEY, passphrase)
+        ca_key = keyfile.load_key(path / CA_KEY, passphrase, ours=True)
+        relay_key = keyfile.load_key(path / RELAY_KEY, passphrase, ours=True)
         wrap_key = _read_wrap_key(path / WRAP_KEY, passphrase)
         try:
             authority = Authority(ca_key, _read_certificate(path / CA_CERTIFICATE))

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from hypothesis import given, settings
@@ -190,6 +190,29 @@ class TestKeys:
         path.write_bytes(data)
         with pytest.raises(KeyFileError, match="no RSA key of 2048 to 4096 bits"):
             keyfile.load_key(path)
+
+    @pytest.mark.parametrize("ours", [True, False])
+    def test_a_key_that_does_not_work_is_refused(self, tmp_path, ours):
+        parts = rsa_key().private_numbers()
+        damaged = rsa.RSAPrivateNumbers(
+            parts.p,
+            parts.q,
+            parts.d ^ 4,
+            parts.dmp1 ^ 4,
+            parts.dmq1,
+            parts.iqmp,
+            parts.public_numbers,
+        )
+        key = damaged.private_key(unsafe_skip_rsa_key_validation=True)
+        keyfile.save_key(tmp_path / "key", key)
+        with pytest.raises(KeyFileError, match="does not work" if ours else "no private key"):
+            keyfile.load_key(tmp_path / "key", ours=ours)
+
+    def test_a_key_of_ours_is_read_as_any_other(self, tmp_path):
+        for passphrase in (None, b"right"):
+            keyfile.save_key(tmp_path / "key", rsa_key(), passphrase)
+            key = keyfile.load_key(tmp_path / "key", passphrase, ours=True)
+            assert key.private_numbers() == rsa_key().private_numbers()
 
     def test_a_container_that_holds_no_key_is_told(self, tmp_path):
         path = tmp_path / "key"
