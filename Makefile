@@ -8,7 +8,10 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 METADATA = setup.cfg setup.py pyproject.toml
 
 # Test modules are shared out to the machine's cores; `make test WORKERS=` runs them in one process.
-WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile
+WORKERS = --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+
+# Tests start hundreds of processes, which would all compile what they import.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check coverage fuzz mutants docs units test-floors format clean
 
@@ -37,7 +40,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 coverage: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --quiet --cov --cov-report= tests/crypto tests/protocol tests/identity
+	$(BIN)/python -m pytest --quiet $(WORKERS) --cov --cov-report= tests/crypto tests/protocol tests/identity
 	$(BIN)/python -m coverage report --fail-under=95 \
 	    --include='securerelay/crypto/*,securerelay/protocol/*,securerelay/identity/*'
 

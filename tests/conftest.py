@@ -24,6 +24,11 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> 
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no core waits for another at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("end_to_end", "hostile"))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their length: keys and shares are new in every process, names must not be."""
     return f"{argname}-{len(val)}" if isinstance(val, bytes) else None
