@@ -64,7 +64,7 @@ CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(509)
 )
 def test_who_does_not_speak_tls_hears_no_sr1(siege: Siege, said: bytes) -> None:
     with plain(siege) as wire:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # the relay may be done with us before we are
             wire.sendall(said)
             wire.shutdown(socket.SHUT_WR)
         assert b"SR1" not in everything(wire)
