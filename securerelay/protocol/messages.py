@@ -294,28 +294,36 @@ class MessageDecoder:
         Returns:
             Where the last one that is complete ends.
         """
-        seq, expected = self._seq, self._expected
+        seq = self._seq
         first = seq - len(bodies)
         last = min(first + _LONGEST_RUN, _PREDICTABLE)
         name, ttl, receipt, alike = self._like
         limit, size = self._limit, len(content)
+        length = len(bodies[0]) if bodies else 0
+        same = b"%b%d\n" % (alike, length)
         try:
-            while seq < last and content.startswith(expected, position):
-                start = position + len(expected)
-                newline = content.find(b"\n", start, start + _LONGEST_LENGTH)
-                if newline < 0:
-                    break
-                length = _usual_number(content[start:newline])
-                start = newline + 1
+            while seq < last:
+                header = b"SEND %d%b" % (seq, same)
+                start = position + len(header)
+                if not content.startswith(header, position):  # of another length, if it is one
+                    expected = b"SEND %d%b" % (seq, alike)
+                    if not content.startswith(expected, position):
+                        break
+                    start = position + len(expected)
+                    newline = content.find(b"\n", start, start + _LONGEST_LENGTH)
+                    if newline < 0:
+                        break
+                    length = _usual_number(content[start:newline])
+                    same = b"%b%d\n" % (alike, length)
+                    start = newline + 1
                 if length > limit or start + length > size:
                     break
                 position = start + length
                 bodies.append(content[start:position])
                 seq += 1
-                expected = b"SEND %d%b" % (seq, alike)
         finally:  # what came before a breach counts
             if bodies:
-                self._seq, self._expected = seq, expected
+                self._seq, self._expected = seq, b"SEND %d%b" % (seq, alike)
                 runs(first, name, ttl, receipt, bodies)
         return position
 
