@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from securerelay.errors import RemoteError
@@ -392,15 +393,13 @@ def msg_placed(number: int, place: bytes, seq: int, time: int, length: int) -> b
     return b"MSG %d%b%d %d %d\n" % (number, place, seq, time, length)
 
 
-def msg_run(number: int, place: bytes, seq: int, time: int, bodies: Iterable[bytes]) -> list[bytes]:
-    """Write ``MSG`` for bodies that follow each other: the header of each, and the body itself."""
-    said: list[bytes] = []
-    for body in bodies:
-        said.append(b"MSG %d%b%d %d %d\n" % (number, place, seq, time, len(body)))
-        said.append(body)
-        number += 1
-        seq += 1
-    return said
+def msg_run(number: int, place: bytes, seq: int, time: int, bodies: Sequence[bytes]) -> bytes:
+    """Write ``MSG`` for bodies that follow each other, all in one go."""
+    count = len(bodies)
+    one = b"MSG %%d%b%%d %d %%d\n%%b" % (place, time)  # no name has a % in it
+    numbers, seqs = range(number, number + count), range(seq, seq + count)
+    fields = zip(numbers, seqs, map(len, bodies), bodies)  # noqa: B905 - as many of each
+    return one * count % tuple(chain.from_iterable(fields))
 
 
 def msg_tail(place: bytes, seq: int, time: int, length: int) -> bytes:
@@ -414,7 +413,7 @@ def msg_again(number: int, tail: bytes) -> bytes:
 
 
 def msg_run_again(number: int, tails: Iterable[bytes], bodies: Iterable[bytes]) -> list[bytes]:
-    """Write what :func:`msg_run` does, with what :func:`msg_tail` made for each."""
+    """Write what :func:`msg_run` does, with what :func:`msg_tail` made for each, in pieces."""
     said: list[bytes] = []
     for tail, body in zip(tails, bodies):  # noqa: B905 - as many tails as bodies
         said.append(b"MSG %d%b" % (number, tail))

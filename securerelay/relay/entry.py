@@ -111,8 +111,8 @@ class Run:
         return type(self)(self.stream, self.seq, self.place, self.time, self.receipt, bodies, size)
 
     def said(self, number: int) -> list[bytes]:
-        """Write them as ``MSG`` with numbers from one on: each one's header, and its body."""
-        return messages.msg_run(number, self.place, self.seq, self.time, self.bodies)
+        """Write them as ``MSG`` with numbers from one on, in any pieces."""
+        return [messages.msg_run(number, self.place, self.seq, self.time, self.bodies)]
 
     def got(self, peer: Peer, first: int, count: int) -> None:
         """So many of them are acknowledged, from one on; tell their sender if it asked for that."""

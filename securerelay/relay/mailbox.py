@@ -193,26 +193,32 @@ class Mailbox:
         """Hand messages with ttl 0 over, and refuse what the listener has no room for."""
         if not self.live:
             return 0, b"offline" if self.listener is None else b"mailbox-full"
-        count = self._say(self._newest + 1, self._window.pass_on(self._newest + 1, run))
-        return count, None if count == len(run.bodies) else b"mailbox-full"
+        first = self._newest + 1
+        taken = self._window.pass_on(first, run)
+        if taken is None:
+            return 0, b"mailbox-full"
+        count = len(taken.bodies)
+        self._say(first, count, taken.said(first))
+        return count, None if taken is run else b"mailbox-full"
 
     def _hand(self, first: int, entries: Sequence[Entry]) -> int:
         """Hand over as many messages as the window has room for, numbered from ``first`` on."""
-        return self._say(first, self._window.hand(first, entries))
-
-    def _say(self, first: int, said: list[bytes]) -> int:
-        """Tell the listener headers and bodies that the window took; returns how many."""
+        said = self._window.hand(first, entries)
         count = len(said) // 2
         if count:
-            self._cursor = n = first + count - 1
-            if n > self._newest:
-                self._newest = n
-            if n > self._shown:
-                self._shown = n
-            session = self.listener
-            assert session is not None
-            session.push(said)
+            self._say(first, count, said)
         return count
+
+    def _say(self, first: int, count: int, said: list[bytes]) -> None:
+        """Tell the listener so many messages that the window took."""
+        self._cursor = n = first + count - 1
+        if n > self._newest:
+            self._newest = n
+        if n > self._shown:
+            self._shown = n
+        session = self.listener
+        assert session is not None
+        session.push(said)
 
     def takes(self, share: Share, count: int, size: int) -> bool:
         """Tell whether so many messages that come now would all be taken."""

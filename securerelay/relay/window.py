@@ -79,18 +79,18 @@ class Window:
         self.slots, self.room = slots, room
         return said
 
-    def pass_on(self, first: int, run: Run) -> list[bytes]:
-        """Hand messages with ttl 0 over, as many as there is room for; as :meth:`hand`."""
+    def pass_on(self, first: int, run: Run) -> Run | None:
+        """Hand messages with ttl 0 over; returns those that there is room for, if for any."""
         count, size = len(run.bodies), run.size
         if count > self.slots or size > self.room:
             count, size = self._fitting(run.bodies)
             if not count:
-                return []
+                return None
             run = run.cut(count, size)
         self._handed.append((first + count - 1, run, count, size))
         self.slots -= count
         self.room -= size
-        return run.said(first)
+        return run
 
     def _fitting(self, bodies: Sequence[bytes]) -> tuple[int, int]:
         """Tell how many messages may be handed over, and how many bytes they have."""
