@@ -54,6 +54,11 @@ def free_port() -> int:
         return port
 
 
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that a process has used, all of its threads together."""
+    return time.clock_gettime(~pid << 3 | _CPU_OF_PROCESS)  # see clock_getcpuclockid(3)
+
+
 class Daemon:
     """A relay with limits that do not get in a benchmark's way.
 
@@ -171,7 +176,7 @@ class Daemon:
 
     def cpu(self) -> float:
         """Return the CPU seconds that the relay has used so far."""
-        return time.clock_gettime(~self.pid << 3 | _CPU_OF_PROCESS)  # see clock_getcpuclockid(3)
+        return cpu_of(self.pid)
 
     def resident(self) -> int:
         """Return the relay's resident memory in bytes."""

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.compare.certificates import Certificates
-from benchmarks.daemon import free_port
+from benchmarks.daemon import cpu_of, free_port
 
 _PLACES = ("/usr/local/sbin", "/usr/sbin")
 """Where servers are, though not everybody's PATH says so."""
 _START_SECONDS = 30
 _CHUNK = 1 << 18
-_CPU_OF_PROCESS = 2
 
 
 class Unsupported(Exception):
@@ -199,7 +198,7 @@ class Broker(ABC):
 
     def cpu(self) -> float:
         """Return the CPU seconds that it has used, all of its threads together."""
-        return time.clock_gettime(~self.pid << 3 | _CPU_OF_PROCESS)  # see clock_getcpuclockid(3)
+        return cpu_of(self.pid)
 
     def resident(self) -> int:
         """Return its resident memory in bytes."""

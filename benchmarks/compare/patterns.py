@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import selectors
+import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,10 +16,14 @@ from benchmarks.compare.broker import Broker, Client
 from benchmarks.compare.mosquitto import Mosquitto
 from benchmarks.compare.nats import Nats, NatsSynced
 from benchmarks.compare.relay import Relay
+from benchmarks.daemon import cpu_of
 
 SMALL = 128
 WARM = 0.2
 """The part of a load that is not measured, as much as what is."""
+UNDER_WAY = 500
+"""Messages that are sent before the first of them has arrived."""
+_PAUSE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,11 @@ class Pattern:
 
 
 def _measured(
-    broker: Broker, load: Callable[[int], int], rounds: int, unit: float = 1e-6
+    broker: Broker,
+    load: Callable[[int], int],
+    rounds: int,
+    unit: float = 1e-6,
+    others: Sequence[int] = (),
 ) -> Result:
     """Run a load; measures the broker's CPU time for each of what it counts.
 
@@ -66,35 +77,82 @@ def _measured(
         load: takes how many rounds, and returns how many messages those were.
         rounds: of the part that is measured.
         unit: of the figure, in seconds.
+        others: processes that load besides this one; the busiest is told of.
     """
+    loading = [os.getpid(), *others]
     load(max(1, int(rounds * WARM)))
-    used, own, start = broker.cpu(), time.process_time(), time.monotonic()
+    used, own, start = broker.cpu(), [cpu_of(pid) for pid in loading], time.monotonic()
     count = load(rounds)
-    used, own, took = broker.cpu() - used, time.process_time() - own, time.monotonic() - start
-    return Result(used / count / unit, used / took, own / took)
+    used, took = broker.cpu() - used, time.monotonic() - start
+    busiest = max(cpu_of(pid) - before for pid, before in zip(loading, own, strict=True))
+    return Result(used / count / unit, used / took, busiest / took)
+
+
+class Receiving:
+    """A client that receives in a process of its own; to be left as a context.
+
+    Args:
+        client: which listens already.
+
+    Attributes:
+        pid: of the process.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._count = memoryview(mmap.mmap(-1, 8)).cast("Q")
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                while True:
+                    self._count[0] += client.take()
+            except BaseException:
+                os._exit(1)
+
+    @property
+    def arrived(self) -> int:
+        """How many messages have come in all."""
+        return self._count[0]
+
+    def wait(self, count: int) -> None:
+        """Wait until so many have come."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while self.arrived < count:
+            if os.waitid(os.P_PID, self.pid, ended) and self.arrived < count:
+                raise SystemExit("the receiver's connection ended")
+            time.sleep(_PAUSE)
+
+    def __enter__(self) -> Receiving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def pair(batch: int, size: int, messages: int) -> Run:
-    """One sender, one receiver, so many messages a write; at most five writes are under way."""
+    """One sender, one receiver, so many messages a write, at most 500 or 1 MiB under way."""
+    most = min(UNDER_WAY, (1 << 20) // size)
 
     def run(broker: Broker, part: float) -> Result:
         sender, receiver = broker.clients(2, size)
         receiver.listen()
+        with Receiving(receiver) as received:
+            sent = 0
 
-        def load(rounds: int) -> int:
-            arrived = sent = 0
-            for number in range(rounds):
-                sender.send(receiver.name, batch)
-                sent += batch
-                if number % 100 == 0:
-                    sender.drain()
-                while sent - arrived > 4 * batch:
-                    arrived += receiver.take()
-            while arrived < sent:
-                arrived += receiver.take()
-            return sent
+            def load(rounds: int) -> int:
+                nonlocal sent
+                before = sent
+                for number in range(rounds):
+                    received.wait(sent + batch - most)
+                    sender.send(receiver.name, batch)
+                    sent += batch
+                    if number % 100 == 0:
+                        sender.drain()
+                received.wait(sent)
+                return sent - before
 
-        return _measured(broker, load, max(1, int(messages * part) // batch))
+            rounds = max(1, int(messages * part) // batch)
+            return _measured(broker, load, rounds, others=[received.pid])
 
     return run
 
