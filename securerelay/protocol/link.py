@@ -85,11 +85,15 @@ class Link:
     Args:
         host: who owns the transport.
         seconds: a clock that never goes back.
+
+    Attributes:
+        left: set by a host that has yet to take some of what came, at :meth:`go_on`.
     """
 
     __slots__ = (
         "_closing",
         "_end",
+        "_goodbye",
         "_held",
         "_opener",
         "_ratcheted_at",
@@ -102,6 +106,7 @@ class Link:
         "_updated_at",
         "carried",
         "group",
+        "left",
         "session_id",
         "suite",
     )
@@ -115,7 +120,8 @@ class Link:
         self._root: RekeyRoot | None = None
         self._takes_data = False
         self._end: End | None = None
-        self._closing = self._held = False
+        self._closing = self._held = self.left = False
+        self._goodbye: bytes | None = None  # a CLOSE that came while the host had something left
         self._update_credit = float(UPDATE_BURST)
         self._updated_at = 0.0
         self._ratcheted_at = float("-inf")
@@ -136,7 +142,7 @@ class Link:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the transport; never raises."""
-        if self._end is None:
+        if self._end is None and self._goodbye is None:
             try:
                 if self._opener is None:
                     self._receive_lines(data)
@@ -146,10 +152,16 @@ class Link:
                 self._went_wrong(error)
 
     def go_on(self) -> None:
-        """Have the host take what it left of the last DATA; never raises."""
+        """Have the host take what it left of the last DATA; never raises.
+
+        Whoever said CLOSE behind that is answered once all of it is taken.
+        """
         if self._end is None:
             try:
+                self.left = False
                 self._host.data(b"")
+                if self._goodbye is not None and not self.left:
+                    self._closed(self._goodbye)
             except Exception as error:
                 self._went_wrong(error)
 
@@ -162,7 +174,7 @@ class Link:
 
     def lost(self) -> None:
         """Say that the transport is gone: without a CLOSE before, that is a truncation."""
-        if self._end is None:
+        if self._end is None and self._goodbye is None:
             self._finish(End("truncated", "", False, True))
 
     def send(self, data: bytes) -> None:
@@ -303,7 +315,7 @@ class Link:
                     self._hear(said)
                 if self._end is None:
                     self._control(kind, content)
-                if self._end is not None:
+                if self._end is not None or self._goodbye is not None:
                     return
         finally:  # what came before a breach counts
             if said:
@@ -324,7 +336,10 @@ class Link:
             if not self._closing:  # else it crossed our CLOSE, and nothing new begins any more
                 self._rekey(content)
         elif kind == Kind.CLOSE:
-            self._closed(content)
+            if self.left:
+                self._goodbye = content
+            else:
+                self._closed(content)
         elif kind == Kind.ALERT:
             self._alerted(content)
         elif kind == Kind.WELCOME:

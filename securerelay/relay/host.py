@@ -175,16 +175,15 @@ class Host:
         """Take the content of a DATA record; after our CLOSE it is not looked at any more."""
         if self._decoder is None:
             raise RemoteError("protocol", "DATA of a newcomer")
-        session = self.session
-        if not self._closing and self._decoder.feed(content) and session is not None:
-            session.hold_rest(True)
-            self.context.reactor.callLater(0, self._take_rest, session)
+        session, link = self.session, self.connection
+        if self._closing or not self._decoder.feed(content) or session is None or link.left:
+            return
+        link.left = True
+        session.hold_rest(True)
+        self.context.reactor.callLater(0, self._take_rest, session)
 
     def _take_rest(self, session: Session) -> None:
-        """Go on with what was read, now that others had their turn.
-
-        A CLOSE behind it may have ended the session: what it said and did not wait for is dropped.
-        """
+        """Go on with what was read, now that others had their turn."""
         session.hold_rest(False)
         self.connection.go_on()
 

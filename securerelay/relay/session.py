@@ -191,6 +191,11 @@ class Session:
 
     # --- input ---
 
+    @property
+    def held(self) -> bool:
+        """Whether it is not to be read now, for whatever reason."""
+        return bool(self._held)
+
     def _hold(self, reason: int, hold: bool) -> None:
         before = self._held
         self._held = before | reason if hold else before & ~reason

@@ -192,8 +192,9 @@ class RelayProtocol(Host):
         self.context.gate.authenticated(self.source, self)
 
     def answered(self) -> None:
-        """See :class:`~securerelay.relay.host.Host`."""
-        self.hold(self.connection.paused)
+        """See :class:`~securerelay.relay.host.Host`; a session knows itself when it is held."""
+        if not self._over:
+            self.hold(self.connection.paused if self.session is None else self.session.held)
 
     # --- output ---
 
