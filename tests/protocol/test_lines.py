@@ -68,6 +68,13 @@ def test_what_follows_the_last_line_is_handed_over() -> None:
     assert len(splitter) == 0
 
 
+def test_a_whole_line_has_one_end_and_nothing_but_what_lines_have() -> None:
+    assert lines.is_whole(b"SR1 HELLO ~\n")
+    assert lines.is_whole(b"\n")
+    for data in (b"", b"SR1 HELLO", b"a\nb", b"a\n\n", b"a\nb\n", b"\x00a\n", b"a\x7f\n", b"a\r\n"):
+        assert not lines.is_whole(data)
+
+
 @pytest.mark.parametrize(
     "line",
     [b"", b"SR1", b"SR2 HELLO", b"SR1  HELLO", b"SR1 hello", b" SR1 HELLO", b"GET / HTTP/1.1"],

@@ -244,6 +244,24 @@ def test_a_bug_of_ours_ends_one_connection_and_tells_nothing() -> None:
     assert "secret" not in end.detail
 
 
+def test_what_the_host_left_is_its_own_breach_when_it_goes_on() -> None:
+    for error, alert in ((RemoteError("too-large"), b"too-large"), (KeyError("x"), b"internal")):
+        ends = established()
+        heard: list[bytes] = []
+
+        def data(content: bytes, heard: list[bytes] = heard, error: Exception = error) -> None:
+            heard.append(content)
+            if len(heard) == 2:
+                raise error
+
+        ends.relay.data = data  # type: ignore[method-assign]
+        for _ in range(3):  # nothing goes on after the end
+            ends.relay.connection.go_on()
+        assert heard == [b"", b""]
+        assert opened(ends.client.connection, ends.to_client()) == [(Kind.ALERT, alert)]
+        assert [end.code for end in ends.relay.ends] == [alert.decode()]
+
+
 def test_a_bug_of_ours_before_the_handshake_is_over_is_silent() -> None:
     ends = Ends.make()
 

@@ -89,6 +89,18 @@ def test_what_each_message_looks_like() -> None:
     assert messages.event(b"presence", b"{}") == b"EVENT presence 2\n{}"
 
 
+def test_a_run_is_written_as_its_messages_one_by_one() -> None:
+    place = messages.msg_place(b"bob", b"@all", ID)
+    for bodies in ([], [b""], [b"%d%%", b"\n", b"x" * 70_000, b""]):
+        single = [
+            messages.msg_header(9 + i, b"bob", b"@all", ID, 4 + i, 1700, len(body)) + body
+            for i, body in enumerate(bodies)
+        ]
+        assert messages.msg_run(9, place, 4, 1700, bodies) == b"".join(single)
+        tails = [messages.msg_tail(place, 4 + i, 1700, len(body)) for i, body in enumerate(bodies)]
+        assert b"".join(messages.msg_run_again(9, tails, bodies)) == b"".join(single)
+
+
 @pytest.mark.parametrize(("make", "said"), BOTH)
 def test_every_message_is_read_as_written(
     make: Decoder, said: list[tuple[bytes, tuple[Any, ...]]]
@@ -261,6 +273,50 @@ def test_what_waits_for_its_end_is_bounded_and_given_away_when_it_comes() -> Non
     assert len(decoder._partial) < 1000 + messages.MAX_HEADER
     decoder.feed(b"\0")
     assert decoder._partial is None
+
+
+def in_turns(most: int, *contents: bytes, runs: bool = False) -> list[tuple[bool, list[Any]]]:
+    """Feed contents; for each, whether some was left, and what was said."""
+    heard = Heard()
+    take = (lambda *run: heard.said.append(run)) if runs else None
+    decoder = relay_decoder(heard, 1 << 20, take, most)  # type: ignore[arg-type]
+    turns = []
+    for content in contents:
+        heard.said = []
+        turns.append((decoder.feed(content), heard.said))
+    return turns
+
+
+def test_so_many_messages_are_taken_at_once_and_the_others_when_asked() -> None:
+    said = b"".join(messages.ack(n) for n in range(1, 6))
+    one, two, three, four, five = (("ack", n) for n in range(1, 6))
+    turns = in_turns(2, said, b"", b"", b"")
+    assert turns == [(True, [one, two]), (True, [three, four]), (False, [five]), (False, [])]
+    assert in_turns(5, said, b"") == [(False, [one, two, three, four, five]), (False, [])]
+    # What comes in between stands behind what was left.
+    late = in_turns(2, said[:-3], said[-3:] + messages.ping(b"x"), b"")
+    assert late == [(True, [one, two]), (True, [three, four]), (False, [five, ("ping", b"x")])]
+
+
+def test_the_rest_of_a_message_is_waited_for_whatever_the_turn() -> None:
+    sent = messages.send(1, b"bob", None, False, b"body")
+    read = [("send", 1, b"bob", None, False, b"body")]
+    for cut in range(1, len(sent)):
+        first, second, third = in_turns(1, messages.ack(7) + sent[:cut], b"", sent[cut:])
+        assert first == (True, [("ack", 7)])
+        assert second == (False, [])
+        assert third == (False, read)
+
+
+def test_a_run_is_taken_as_one_message() -> None:
+    said = b"".join(messages.send(n, b"b", None, False, b"y") for n in range(1, 4)) * 2
+    run = (1, b"b", None, False, [b"y", b"y", b"y"])
+    ack = messages.ack(1)
+    assert in_turns(1, said + ack, b"", b"", runs=True) == [
+        (True, [run]),
+        (True, [run]),
+        (False, [("ack", 1)]),
+    ]
 
 
 Run = tuple[int, bytes, "int | None", bool, list[bytes]]

@@ -129,6 +129,8 @@ def test_leaves_that_do_not_lead_to_the_signed_head_are_a_split_log(leaves: list
 
 
 def test_a_log_of_more_leaves_than_anybody_reads_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = keylog.sign_head(RELAY_KEY, RELAY_ID, logview.MOST_LEAVES, b"r" * 32, MS)
+    assert logview.read_head(longest, RELAY_ID, RELAY_KEY.public_key()).root == b"r" * 32
     for size in (logview.MOST_LEAVES + 1, 1 << 62):
         raw = keylog.sign_head(RELAY_KEY, RELAY_ID, size, b"r" * 32, MS)
         with refused(Verdict.LOG_BAD):
