@@ -122,6 +122,7 @@ def test_padding_is_an_item_of_zeros_that_ends_it() -> None:
     items = PADDED.read(encode_items([(1, b"ab"), (0x80, b""), (0, bytes(7))]))
     assert items.signed == encode_items([(1, b"ab"), (0x80, b"")])
     assert items.size == len(items.signed)
+    assert PADDED.read(encode_items([(1, b"ab"), (0, bytes(7))])).values == {1: b"ab"}
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,38 @@ def test_what_was_under_way_when_we_closed_still_arrives() -> None:
     assert how(ends.client) == [("bye", True, False)]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_close_waits_for_what_the_host_left(at_once: bool) -> None:
+    ends = established()
+    relay, left = ends.relay.connection, [True, False]
+
+    def data(content: bytes) -> None:
+        assert content == b""
+        relay.left = left.pop(0)
+
+    ends.relay.data = data  # type: ignore[method-assign]
+    relay.left = True
+    said = [record(ends.client.connection, Kind.CLOSE, b"done")]
+    said += [record(ends.client.connection, Kind.DATA, b"late") for _ in range(2)]
+    for piece in [b"".join(said)] if at_once else said:
+        relay.receive(piece)
+    relay.lost()
+    relay.go_on()
+    assert (left, ends.relay.ends, relay.may_send) == ([False], [], True)
+    relay.go_on()
+    assert opened(ends.client.connection, ends.to_client()) == [(Kind.CLOSE, b"bye")]
+    assert how(ends.relay) == [("done", True, True)]
+
+
+def test_a_close_of_another_form_is_a_breach_though_it_waited() -> None:
+    ends = established()
+    ends.relay.connection.left = True
+    assert from_client(ends, (Kind.CLOSE, b"Done")) == []
+    ends.relay.connection.go_on()
+    assert opened(ends.client.connection, ends.to_client()) == [(Kind.ALERT, b"protocol")]
+    assert how(ends.relay) == [("protocol", False, False)]
+
+
 @pytest.mark.parametrize("close", [False, True])
 def test_bytes_that_just_stop_are_a_truncation_whoever_wanted_to_close(close: bool) -> None:
     for side in ("relay", "client"):
