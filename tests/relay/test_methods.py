@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from securerelay.errors import RemoteError
 from securerelay.identity.invitation import Invitation
 from securerelay.protocol import lines, messages
 from securerelay.relay import methods
@@ -104,6 +105,21 @@ def test_parameters_may_be_as_deep_as_announced_and_no_deeper() -> None:
     assert methods.parameters(deep)
     with pytest.raises(Exception, match="levels deep"):
         methods.parameters(b'{"a":' + b"[" * 16 + b"]" * 16 + b"}")
+
+
+def test_parameters_may_be_as_many_as_announced_and_no_more() -> None:
+    assert len(methods.parameters(b'{"a":[%b]}' % b",".join([b"1"] * 2048))["a"]) == 2048
+    with pytest.raises(RemoteError, match="2048 values"):
+        methods.parameters(b'{"a":[%b]}' % b",".join([b"1"] * 2049))
+
+
+def test_too_many_parameters_are_refused_before_they_are_parsed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = world.join("alice")
+    monkeypatch.setattr(methods, "json", None)
+    alice.say(messages.call(b"7", b"peer.list", b'{"a":[%b]}' % b",".join([b"{}"] * 5000)))
+    assert alice.of("reply")[0][1] == b"too-large"
 
 
 def test_parameters_above_64_kib_are_refused(world: World) -> None:

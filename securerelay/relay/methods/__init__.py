@@ -1,8 +1,8 @@
 """The control plane: one function a method, in one table (SR1 section 5).
 
-A call carries a JSON object (nothing counts as an empty one) of at most 64 KiB and 16 levels; its
-answer is one too. A refusal is answered with its code and ``{"message": ...}``.  To add a method,
-write one function and one row.
+A call carries a JSON object (nothing counts as an empty one) of at most 64 KiB, 16 levels and 2,048
+values; its answer is one too. A refusal is answered with its code and ``{"message": ...}``.  To add
+a method, write one function and one row.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 16
+MAX_VALUES = 2048
+"""Values that may follow each other: parsing takes its time for each, whatever its size."""
 
 Parameters = dict[str, Any]
 
@@ -96,6 +98,9 @@ def parameters(body: bytes) -> Parameters:
     """
     if len(body) > MAX_BYTES:
         raise Refused("too-large", f"the parameters may have {MAX_BYTES} bytes")
+    # Counted before anything is parsed; one in a string counts too, but no parameter has any.
+    if body.count(b",") >= MAX_VALUES:
+        raise Refused("too-large", f"the parameters may have {MAX_VALUES} values")
     try:
         # Decoded here: given bytes, the parser would guess at UTF-16 and let half surrogates pass.
         value = json.loads(
