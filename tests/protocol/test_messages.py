@@ -387,6 +387,12 @@ def test_runs_hold_what_comes_one_by_one(rows: list[Any], cuts: list[int]) -> No
     assert singly(hear_runs(*pieces)) == hear(relay_decoder, stream)
 
 
+def test_a_run_goes_on_where_it_is_and_not_where_the_content_begins() -> None:
+    one, two = (messages.send(seq, b"b", None, False, b"x") for seq in (1, 2))
+    stream = two + one + messages.ping(b"x") * 9
+    assert singly(hear_runs(stream)) == hear(relay_decoder, stream)
+
+
 def test_a_run_may_be_cut_anywhere() -> None:
     stream = b"".join(messages.send(seq, b"bob", None, False, b"body") for seq in range(1, 5))
     said = hear(relay_decoder, stream)
