@@ -191,8 +191,16 @@ class TestKeys:
         with pytest.raises(KeyFileError, match="no RSA key of 2048 to 4096 bits"):
             keyfile.load_key(path)
 
-    @pytest.mark.parametrize("ours", [True, False])
-    def test_a_key_that_does_not_work_is_refused(self, tmp_path, ours):
+    @pytest.mark.parametrize(
+        ("ours", "passphrase", "told"),
+        [
+            (True, None, "does not work"),
+            (True, b"right", "does not work"),
+            (False, None, "no private key"),
+            (False, b"right", "passphrase is wrong, or the file is damaged"),
+        ],
+    )
+    def test_a_key_that_does_not_work_is_refused(self, tmp_path, ours, passphrase, told):
         parts = rsa_key().private_numbers()
         damaged = rsa.RSAPrivateNumbers(
             parts.p,
@@ -204,9 +212,9 @@ class TestKeys:
             parts.public_numbers,
         )
         key = damaged.private_key(unsafe_skip_rsa_key_validation=True)
-        keyfile.save_key(tmp_path / "key", key)
-        with pytest.raises(KeyFileError, match="does not work" if ours else "no private key"):
-            keyfile.load_key(tmp_path / "key", ours=ours)
+        keyfile.save_key(tmp_path / "key", key, passphrase)
+        with pytest.raises(KeyFileError, match=told):
+            keyfile.load_key(tmp_path / "key", passphrase, ours=ours)
 
     def test_a_key_of_ours_is_read_as_any_other(self, tmp_path):
         for passphrase in (None, b"right"):
