@@ -138,9 +138,10 @@ class RelayProtocol(Host):
             # The first bytes came: the handshake has the rest of its time, counted from accept.
             self._silent = 1
             self._timer.delay(limits.handshake_seconds - limits.first_byte_seconds)
+        data, self._late = self._late + data, b""
         wait = gate.cpu.wait()
         if wait > 0.0:
-            self._late += data
+            self._late = data
             self.hold(True)
             self.context.reactor.callLater(wait, self._try_again)
             return
@@ -152,10 +153,9 @@ class RelayProtocol(Host):
             self.hold(True)
 
     def _try_again(self) -> None:
-        late, self._late = self._late, b""
-        if not self._over and late:
+        if not self._over and self._late:
             self.hold(False)
-            self._stranger(late)
+            self._stranger(b"")
 
     def _too_slow(self) -> None:
         self._timer = None
@@ -193,8 +193,15 @@ class RelayProtocol(Host):
 
     def answered(self) -> None:
         """See :class:`~securerelay.relay.host.Host`; a session knows itself when it is held."""
-        if not self._over:
-            self.hold(self.connection.paused if self.session is None else self.session.held)
+        if self._over:
+            return
+        if self.session is None:
+            self.hold(self.connection.paused)
+            return
+        self.hold(self.session.held)
+        late, self._late = self._late, b""
+        if late:  # what waited for the strangers' share comes before what is read next
+            self.connection.receive(late)
 
     # --- output ---
 

@@ -189,6 +189,32 @@ def test_who_goes_on_talking_while_it_is_judged_is_not_read_but_heard_later() ->
     assert alice.of("pong") == [(b"early",)]
 
 
+def test_what_waits_for_the_strangers_share_comes_before_what_is_read_once_its_peer_is_in() -> None:
+    store = Slow("lookup")
+    world = World(store=store)
+    alice = world.connect(credential(world.enrol("alice").der, 0))
+    world.context.gate.cpu.charge(4.0)
+    alice.mumble(messages.ping(b"first"))
+    alice.move()
+    store.answer()
+    alice.say(messages.ping(b"second"))
+    assert alice.of("pong") == [(b"first",), (b"second",)]
+    world.run(20)
+    alice.say(messages.ping(b"third"))
+    assert alice.of("pong")[2:] == [(b"third",)]
+
+
+def test_what_waits_for_the_strangers_share_comes_before_what_is_read_when_there_is_some() -> None:
+    world = World()
+    stranger, line = Stranger(world), hello(world)
+    world.context.gate.cpu.charge(4.0)
+    stranger.say(line[:1000])
+    world.context.gate.cpu.charge(-4.0)
+    stranger.say(line[1000:])
+    assert stranger.pipe.value().startswith(b"SR1 HELLO")
+    stranger.leave()
+
+
 def test_a_connection_that_is_lost_while_the_store_looks_harms_nobody() -> None:
     store = Slow()
     world = World(store=store)
