@@ -216,6 +216,16 @@ class TestKeys:
         with pytest.raises(KeyFileError, match=told):
             keyfile.load_key(tmp_path / "key", passphrase, ours=ours)
 
+    def test_a_key_that_cannot_even_sign_is_refused(self, tmp_path):
+        modulus = rsa_key().public_key().public_numbers().n
+        right, even = (number.to_bytes(256, "big") for number in (modulus, modulus - 1))
+        damaged = serialization.load_der_private_key(
+            keyfile.to_der(rsa_key()).replace(right, even), None, unsafe_skip_rsa_key_validation=True
+        )
+        keyfile.save_key(tmp_path / "key", damaged)
+        with pytest.raises(KeyFileError, match="does not work"):
+            keyfile.load_key(tmp_path / "key", ours=True)
+
     def test_a_key_of_ours_is_read_as_any_other(self, tmp_path):
         for passphrase in (None, b"right"):
             keyfile.save_key(tmp_path / "key", rsa_key(), passphrase)
