@@ -220,7 +220,9 @@ class TestKeys:
         modulus = rsa_key().public_key().public_numbers().n
         right, even = (number.to_bytes(256, "big") for number in (modulus, modulus - 1))
         damaged = serialization.load_der_private_key(
-            keyfile.to_der(rsa_key()).replace(right, even), None, unsafe_skip_rsa_key_validation=True
+            keyfile.to_der(rsa_key()).replace(right, even),
+            None,
+            unsafe_skip_rsa_key_validation=True,
         )
         keyfile.save_key(tmp_path / "key", damaged)
         with pytest.raises(KeyFileError, match="does not work"):
