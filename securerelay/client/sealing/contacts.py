@@ -138,7 +138,7 @@ class Contacts:
         self._anew: set[str] = set()
         self._listed: dict[str, bytes] = {}
         self.log: KeyLog | None = None
-        """What new contacts' certificates have to be in; None to take them unproven."""
+        """What contacts' new certificates have to be in; None to take them unproven."""
 
     # -- for sealing
 
@@ -288,16 +288,19 @@ class Contacts:
     # -- what the relay serves
 
     async def _unproven(self, entries: dict[str, typing.Any]) -> dict[str, Peer | SecureRelayError]:
-        """Return who is new, and whose certificate is not in the log where its owner sees it."""
+        """Return whose certificate is new to us, and not in the log where its owner sees it."""
         unproven: dict[str, Peer | SecureRelayError] = {}
         if self.log is None:
             return unproven
         await self.look_up(entries)
         for name, entry in entries.items():
-            if name in self._pins or not isinstance(entry, dict) or not entry.get("bundle"):
+            if not isinstance(entry, dict) or not entry.get("bundle"):
                 continue
+            pin = self._pins.get(name)
             try:
                 served = bundle.read(_raw(entry), name, self._ca_spki)
+                if pin is not None and pin.fp == served.identity.fp:
+                    continue
                 keys = served.identity.spki, served.certificate
                 await self.log.certify(name, entry, *map(primitives.sha256, keys))
             except Rejected as rejected:

@@ -19,6 +19,7 @@ from securerelay.sealing.fingerprint import Identity
 from securerelay.sealing.prekeys import Prekey
 from tests.client.sealing.town import Answer, Member, Town
 from tests.keys import authority, rsa_key, spki
+from tests.relay.world import done
 
 THIEF = 60
 
@@ -49,30 +50,38 @@ def contact(one: Member, name: str) -> Contact:
     return found
 
 
-def stolen(town: Town, bob: Member) -> str:
-    """What a thief of Bob's identity key makes: a bundle of his own that it says follows Bob."""
+def stolen(town: Town, bob: Member) -> Answer:
+    """What a thief of Bob's identity key makes: a bundle of his own that it says follows Bob.
+
+    He had the certificate from the relay, so it is in the log.
+    """
     seed, now = bytes(range(32)), int(town.now() * 1000)
     thief = Identity(authority().relay_id, "bob", spki(index=THIEF), ed25519_public(seed))
     old = bob.own.identity
-    der = authority().issue_peer("bob", thief.spki, town.world.date()).der
+    row = town.world.issue("bob", thief.spki)
+    done(town.world.store.issue(row))
+    town.world.context.keylog.changed()
+    town.run()
+    leaves = town.after(bob.call("log.leaves", {"from": 0}))["leaves"]
     raw = bundle.build(
-        *(rsa_key(index=THIEF), thief, der),
+        *(rsa_key(index=THIEF), thief, row.der),
         number=now + 1,
         issued=now,
         prekey=Prekey.generate().public,
         successions=(succession.build(bob.own._profile.key(), old, thief.fp, now),),
     )
-    return encode(raw)
+    last = len(leaves) - 1
+    return {"bundle": encode(raw), "index": last, "leaf": leaves[last], "proof": None}
 
 
-def lie(town: Town, raw: str | None = None) -> None:
+def lie(town: Town, keys: Answer | None = None) -> None:
     """Have the relay say that Bob is what he was, with keys of the thief's if there are some."""
 
     def answer(who: Member, asked: Answer, said: Answer) -> Answer | None:
         entry = said.get("bundles", {}).get("bob")
         if entry is None:
             return None
-        entry = {**entry, "state": "active", **({"bundle": raw} if raw else {})}
+        entry = {**entry, "state": "active", **(keys or {})}
         return {"bundles": {**said["bundles"], "bob": entry}}
 
     town.lies["key.fetch"] = answer
@@ -96,13 +105,13 @@ class TestAThiefWhoSignsASuccession:
         self, town: Town, pair: tuple[Member, Member], again: bool
     ) -> None:
         alice, bob = pair
-        before = contact(alice, "bob").pin.fp
+        before, keys = contact(alice, "bob").pin.fp, stolen(town, bob)
         end(town, "bob")
         town.after(alice.log.look())
         if again:
             alice.contacts._pins.clear()
             alice.contacts._peers.clear()
-        lie(town, stolen(town, bob))
+        lie(town, keys)
         with pytest.raises(Refused, match=r"^peer-revoked: bob was revoked"):
             want(alice)
         pin = contact(alice, "bob").pin

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from securerelay.client.sealing.keylog import load
+from securerelay.client.sealing.trust import Trust
 from securerelay.crypto import merkle
 from securerelay.crypto.primitives import ed25519_public, sha256
-from securerelay.errors import Refused
+from securerelay.errors import LocalError, Refused
 from securerelay.identity import keylog
 from securerelay.identity.keylog import Kind, Leaf
 from securerelay.protocol.lines import decode, encode
@@ -326,6 +327,23 @@ class TestNewContacts:
         raw, _ = self.second_bob(town)
         self.serve(town, **{"bundle": raw, missing: None})
         self.refused(town, alice)
+
+    @pytest.mark.parametrize("listed", [False, True])
+    def test_a_known_bobs_new_key_that_is_not_in_the_log_is_not_offered(
+        self, town: Town, listed: bool
+    ):
+        alice, _ = town.settle("alice", "bob")
+        alice.say("bob", "hello")
+        before = alice.contacts.pin("bob")
+        assert before is not None
+        raw, made = self.second_bob(town)
+        self.serve(town, bundle=raw, **({"leaf": made} if listed else {}))
+        with pytest.raises(Rejected, match=r"^log-bad"):
+            town.after(alice.contacts.renew("bob"))
+        assert alice.contacts.pin("bob") == before
+        assert alice.words == [BAD]
+        with Trust(alice.profile) as trust, pytest.raises(LocalError, match="nothing is blocked"):
+            trust.accept_new_key("bob")
 
     def test_a_second_bob_in_the_log_is_seen_by_the_first(self, town: Town):
         alice, bob = town.settle("alice", "bob")
