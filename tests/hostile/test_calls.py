@@ -79,7 +79,8 @@ def test_parameters_are_read_up_to_their_limit_and_a_body_up_to_its_own(
     for size, expected in ((65_535, "ok"), (65_536, "ok"), (65_537, "too-large")):
         body = b'{"after":"' + b"a" * (size - 12) + b'"}'
         assert call(client, "peer.list", body)[0] == expected
-    assert call(client, "peer.list", bytes(1 << 20))[0] == "too-large"
+    for body in (b'{"after":[%b]}' % b",".join([b"{}"] * 20_000), b"," * 65_536, bytes(1 << 20)):
+        assert call(client, "peer.list", body)[0] == "too-large"
     assert end_of(client, b"CALL t peer.list 1048577\n") == ("alert", "too-large")
 
 

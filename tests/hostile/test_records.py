@@ -204,6 +204,33 @@ def test_a_message_that_close_cuts_off_is_none(client: sr1.Client) -> None:
     assert heard(client, out.seal(sr1.DATA, begun) + out.seal(sr1.CLOSE, b"done"))[-1:] == BYE
 
 
+def test_all_that_was_said_before_close_is_taken_however_much_it_is(siege: Siege) -> None:
+    """More messages in one segment than are taken at once, and no two that follow alike."""
+    hasty = siege.enrol("hasty", 6)
+    client = siege.enter(hasty)
+    bodies, out = [b"%d" % n for n in range(1, 801)], client.session.out
+    said = [
+        sr1.encode("SEND", n, "hasty", 600 + n % 2, "-", body=body)
+        for n, body in enumerate(bodies, 1)
+    ]
+    client.send(sr1.encode("STREAM", "N" * 22, 0) + said[0])
+    while client.receive().verb != "OK":  # the stream is open, and who is meant is known
+        pass
+    rest = b"".join(said[1:])
+    records = [out.seal(sr1.DATA, rest[at : at + 16_000]) for at in range(0, len(rest), 16_000)]
+    assert heard(client, b"".join(records) + out.seal(sr1.CLOSE, b"done"))[-1:] == BYE
+    reader = siege.enter(hasty)
+    got: list[bytes] = []
+    reader.send(sr1.encode("LISTEN", 0))
+    while len(got) < len(bodies):
+        message = reader.receive()
+        if message.verb == "MSG":
+            got.append(message.body)
+            reader.send(sr1.encode("ACK", message.tokens[0]))
+    assert got == bodies
+    reader.close()
+
+
 # --- UPDATE ---
 
 
