@@ -78,6 +78,16 @@ def test_a_line_with_another_relays_knock_is_bad() -> None:
         hello.read_client_hello(write(), hello.knock_key(bytes(32)), KnockMemory(), 0.0)
 
 
+def test_the_knock_is_the_first_of_a_line_and_covers_what_stands_before_it() -> None:
+    line = write()
+    before, knock = line.split(b" to=")
+    for after in (b" to=AAAA", b" binder=AAAA", b" x"):
+        assert hello.check_knock(line + after, KEY) == knock
+    again = lines.encode(hello.knock(KEY, before + b" to=AAAA")).encode()
+    with pytest.raises(RemoteError, match="knock"):
+        hello.check_knock(before + b" to=AAAA to=" + again, KEY)
+
+
 def test_the_knock_is_looked_at_before_anything_else() -> None:
     before = b"SR1 HELLO this is not even a"
     knock = lines.encode(hello.knock(KEY, before)).encode()
@@ -170,7 +180,8 @@ def test_a_wrong_knock_is_not_remembered() -> None:
 def test_the_same_first_line_serves_once() -> None:
     memory = KnockMemory()
     hello.read_client_hello(write(), KEY, memory, 0.0)
-    with pytest.raises(RemoteError, match="repeated knock"):
+    # What a wrong knock gets too, so that nobody learns which it was.
+    with pytest.raises(RemoteError, match=r"^bad-line: wrong or repeated knock$"):
         hello.read_client_hello(write(), KEY, memory, 1.0)
 
 
