@@ -192,15 +192,15 @@ class TestKeys:
             keyfile.load_key(path)
 
     @pytest.mark.parametrize(
-        ("ours", "passphrase", "told"),
+        ("how", "passphrase", "told"),
         [
-            (True, None, "does not work"),
-            (True, b"right", "does not work"),
-            (False, None, "no private key"),
-            (False, b"right", "passphrase is wrong, or the file is damaged"),
+            ({"ours": True}, None, "does not work"),
+            ({"ours": True}, b"right", "does not work"),
+            ({}, None, "no private key"),
+            ({}, b"right", "passphrase is wrong, or the file is damaged"),
         ],
     )
-    def test_a_key_that_does_not_work_is_refused(self, tmp_path, ours, passphrase, told):
+    def test_a_key_that_does_not_work_is_refused(self, tmp_path, how, passphrase, told):
         parts = rsa_key().private_numbers()
         damaged = rsa.RSAPrivateNumbers(
             parts.p,
@@ -214,7 +214,7 @@ class TestKeys:
         key = damaged.private_key(unsafe_skip_rsa_key_validation=True)
         keyfile.save_key(tmp_path / "key", key, passphrase)
         with pytest.raises(KeyFileError, match=told):
-            keyfile.load_key(tmp_path / "key", passphrase, ours=ours)
+            keyfile.load_key(tmp_path / "key", passphrase, **how)
 
     def test_a_key_that_cannot_even_sign_is_refused(self, tmp_path):
         modulus = rsa_key().public_key().public_numbers().n
