@@ -13,10 +13,14 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from securerelay.client.sealing.trust import Trust
+from securerelay.client.state import State
+from securerelay.identity.profile import Profile
 from tests.end_to_end.daemon import PATIENCE, Daemon, environment, wait_until
 from tests.end_to_end.people import COMMAND, Person, Running, enrol
 from tests.relay.folders import copy_folder
@@ -144,6 +148,33 @@ def test_flushing_sends_what_is_left_and_hears_receipts(place: Place):
     assert alice.must("flush").out == "messages still in the outbox: 0\n"
     assert states_of(alice)[-2:] == ["delivered", "accepted"]
     assert texts(bob, 1) == ["y"]
+
+
+def expect_keys(alice: Person, more: int) -> None:
+    """Have Alice know of keys of Bob's that are newer, by a number, than what the relay has."""
+    with Trust(Profile.open(alice.profiles / "alice")) as trust:
+
+        def job(state: State) -> None:
+            bob = trust._vault.contact(state, "bob")
+            assert bob is not None
+            pin = replace(bob.pin, number=bob.pin.number + more)
+            trust._vault.save_contact(state, replace(bob, pin=pin, bundle=None, fetched=0))
+
+        trust._run(job)
+
+
+def test_flushing_tells_what_stays_for_want_of_keys(place: Place):
+    alice, bob = place.alice, place.bob
+    alice.must("send", "bob", "a")
+    expect_keys(alice, 1_000_000)
+    for text in ("b", "c"):
+        alice.must("send", "bob", text, "--queue")
+    flushed = alice.run("flush")
+    assert (flushed.status, flushed.out) == (9, "messages still in the outbox: 2\n")
+    assert "the relay serves old keys of bob" in flushed.err
+    expect_keys(alice, -1_000_000)
+    assert alice.must("flush").out == "messages still in the outbox: 0\n"
+    assert texts(bob, 3) == ["a", "b", "c"]
 
 
 def test_a_key_makes_sending_again_harmless(place: Place):
