@@ -141,6 +141,17 @@ def test_nothing_is_read_or_said_after_the_end() -> None:
     assert len(ends.relay.ends) == 1
 
 
+@pytest.mark.parametrize(("length", "size"), [(16_383, 16_402), (16_384, 16_676), (40_000, 49_206)])
+def test_a_stretch_takes_as_many_records_as_it_needs(length: int, size: int) -> None:
+    ends = established()
+    said = bytes(range(250)) * (length // 250 + 1)
+    ends.client.connection.send(said[:length])
+    assert sum(map(len, ends.client.out)) == size
+    assert ends.relay.connection.offer(said[:length])
+    ends.pump()
+    assert ends.relay.received == ends.client.received == said[:length]
+
+
 # --- CLOSE, and ends without one ---
 
 
