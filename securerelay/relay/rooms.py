@@ -208,15 +208,19 @@ class Rooms:
     async def remove(
         self, caller: str, name: str, peers: Sequence[str], version: int | None
     ) -> RoomRow:
-        """Make peers members no more; who is none is passed over.
+        """Make peers members no more: all of them, or none.
 
         Raises:
-            Refused: ``unknown``, ``not-permitted``, ``room-changed``, ``signed``.
+            Refused: ``unknown`` (the room, or one is no member), ``not-permitted``,
+                ``room-changed``, ``signed``.
         """
         async with self.lock:
             before = _unsigned(await self._owned(caller, name))
             if before.owner in peers:
                 raise Refused("not-permitted", "the owner cannot be removed")
+            for peer in peers:
+                if peer not in before.members:
+                    raise Refused("unknown", f"{peer} is no member of {name}")
             after = await self._router.store.room_change(name, remove=peers, version=version)
             return self._done(before, after)
 

@@ -144,6 +144,16 @@ def test_a_change_for_another_version_changes_nothing(world: World) -> None:
     assert alice.call("room.members", room="@team")[1]["members"] == ["alice", "carol"]
 
 
+def test_who_is_no_member_cannot_be_removed_and_nothing_changes(world: World) -> None:
+    alice = made(world, "bob")
+    assert alice.call("room.remove", room="@team", peers=["bob", "dora"]) == (
+        "unknown",
+        {"message": "dora is no member of @team"},
+    )
+    room = alice.call("room.members", room="@team")[1]
+    assert (room["version"], room["members"]) == (2, ["alice", "bob"])
+
+
 def test_the_owner_leaves_once_the_room_is_somebody_elses(world: World) -> None:
     alice = made(world, "bob")
     assert alice.call("room.leave", room="@team") == (

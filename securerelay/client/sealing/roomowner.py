@@ -44,10 +44,12 @@ class Draft:
     Args:
         members: fingerprints by name.
         admins: who signs besides the owner, fingerprints.
+        before: whom the present list names, those who left meanwhile included.
     """
 
     members: dict[str, bytes]
     admins: set[bytes]
+    before: Collection[str]
 
     def drop(self, name: str) -> None:
         """Have somebody be neither a member nor an admin."""
@@ -133,17 +135,19 @@ class Ownership:
         return await self._change(name, lambda draft: draft.members.update(added))
 
     async def remove(self, name: str, peers: Collection[str]) -> dict[str, typing.Any]:
-        """Make peers members no more, nor admins; who is none is passed over.
+        """Make peers members no more, nor admins: all of them, or none.
 
         Raises:
             Rejected: the present list may not be used.
-            Refused: ``not-permitted``, ``unlisted``, ...
+            Refused: ``unknown`` for who is no member, ``not-permitted``, ``unlisted``, ...
         """
         if self._me.name in peers:
             raise Refused("not-permitted", "nobody removes himself: leave the room, or delete it")
 
         def without(draft: Draft) -> None:
             for peer in peers:
+                if peer not in draft.before:
+                    raise Refused("unknown", f"{peer} is no member of {name}")
                 draft.drop(peer)
 
         return await self._change(name, without)
@@ -232,7 +236,7 @@ class Ownership:
 
     def _draft(self, before: RoomList, present: Collection[str]) -> Draft:
         """Begin with those who are still here, under the keys that they have by now."""
-        draft = Draft({}, set())
+        draft = Draft({}, set(), before.members)
         for member, fp in before.members.items():
             if member in present:
                 draft.members[member] = now = self._now(member, fp)

@@ -337,7 +337,7 @@ class TestFormerAndFalseAdmins:
     def test_an_admin_goes_back_to_a_list_of_before(self, town: Town, team: Team):
         alice, _, carol, _ = team
         version = newest(carol).version
-        town.after(alice.owner.remove("@team", ["mallory"]))
+        town.after(alice.owner.add("@team", ["carol"]))
         carol.say("@team", "one")
         self.serve(town, self.by_bob(team, version=version))
         self.sends_nothing(carol, "list-rollback", OLD)

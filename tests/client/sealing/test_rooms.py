@@ -170,6 +170,21 @@ class TestMembers:
         with pytest.raises(Refused, match="not-permitted"):
             town.after(alice.owner.remove("@team", ["alice"]))
 
+    def test_who_is_no_member_cannot_be_removed_and_nothing_changes(
+        self, town: Town, team: tuple[Member, ...]
+    ):
+        alice, *_ = team
+        before = alice.lists.newest("@team")
+        with pytest.raises(Refused, match="dora is no member of @team"):
+            town.after(alice.owner.remove("@team", ["bob", "dora"]))
+        assert town.after(alice.lists.refresh("@team")) == before
+
+    def test_who_has_left_can_be_taken_off_the_list(self, town: Town, team: tuple[Member, ...]):
+        alice, bob, _ = team
+        assert bob.guest.call("room.leave", room="@team")[0] == "ok"
+        town.after(alice.owner.remove("@team", ["bob"]))
+        assert sorted(alice.lists.newest("@team").members) == ["alice", "carol"]
+
     def test_nobody_is_listed_whose_keys_are_not_to_be_had(self, town: Town):
         alice, *_ = town.settle("alice")
         with pytest.raises(Refused, match="unknown"):
