@@ -55,13 +55,13 @@ def loads() -> Iterator[tuple[str, bytes]]:
         said = (messages.send(n, to[n % len(to)], None, False, b"x") for n in range(1, 4000))
         return b"".join(said)
 
-    numbers = json.dumps({"a": list(range(10_000))}).encode()
+    values = json.dumps({"a": [{"a": 0}] * 2047}).encode()
     yield "PING", messages.ping(b"x") * 9000
     yield "ACK", messages.ack(0) * 10_000
     yield "SEND to the sender", sends(b"peer3")
     yield "SEND to nobody", sends(b"missing")
     yield "SEND to two by turns", sends(b"peer1", b"peer2")
-    yield "CALL with numbers", messages.call(b"1", b"relay.status", numbers) * 10
+    yield "CALL with values", messages.call(b"1", b"relay.status", values) * 10
     yield "CALL for the peers", messages.call(b"1", b"peer.list", b"{}") * 2000
 
 

@@ -29,7 +29,8 @@ from securerelay.relay.session import Session
 T = TypeVar("T")
 
 A_TURN = 256
-"""Messages of a session that are taken before others have their turn, a run of SENDs being one."""
+"""Messages of a session that are taken before others have their turn; a run of SENDs is one, and a
+CALL counts for many."""
 
 
 class Host:

@@ -44,6 +44,16 @@ def test_a_read_of_one_turn_is_taken_at_once() -> None:
     assert len(alice.of("pong")) == A_TURN
 
 
+def test_a_turn_has_room_for_few_calls() -> None:
+    alice = World().join("alice")
+    arrive(alice, messages.call(b"x", b"relay.status", b"{}") * 9 + messages.ping(b"x") * 9)
+    session = alice.wire.session
+    assert session is not None
+    assert [said.split()[0] for said in session._out] == [b"REPLY"] * 2
+    alice.world.run()
+    assert (len(alice.of("reply")), len(alice.of("pong"))) == (9, 9)
+
+
 def test_messages_that_are_read_later_come_after_the_rest() -> None:
     alice = World().join("alice")
     said = b"".join(map(messages.ping, tokens(2 * A_TURN)))
