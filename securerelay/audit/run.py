@@ -18,7 +18,7 @@ from securerelay.protocol.connection import ClientTicket, Credential
 
 SHUT = (
     "the relay closes connections from here without a word: this address is under a penalty, or "
-    "the relay is full; try again in ten minutes, or have it lifted: securerelay pardon"
+    "the relay is full; try again in ten minutes, or have it lifted: securerelay pardon ADDRESS"
 )
 STRONG = 3072
 """Bits of an RSA key that gets the best grade."""

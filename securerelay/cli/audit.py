@@ -10,6 +10,7 @@ import click
 
 from securerelay.cli.exits import REACHED, UNREACHABLE, UNSAFE, WEAK, Failure
 from securerelay.cli.options import Common, Verb
+from securerelay.cli.output import plural
 from securerelay.cli.profiles import Access
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def command(
             "connections": caller.count,
             "stopped": verdict.stopped or None,
         },
-        "{verdict}  in all: {address}, {connections} connections",
+        "{verdict}  in all: {address}, {made}",
+        made=plural(caller.count, "connection"),
     )
     if verdict.stopped:
         raise Failure("connect", f"not all could be looked at: {verdict.stopped}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from securerelay.cli.contacts import short
 from securerelay.cli.exits import Failure
-from securerelay.cli.output import Output, moment
+from securerelay.cli.output import Output, moment, plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -21,7 +21,7 @@ prekey {prekey}, which {to} makes anew every hour
 suite 1: HPKE with ML-KEM-768 and X25519, AES-256-GCM; signed by you inside"""
 
 _ROOM = """\
-sealed for the {count} members of {to}, list {version}, signed {time_} by {signer}
+sealed for {many} of {to}, list {version}, signed {time_} by {signer}
 a key goes to: {ready}
 not to: {without}
 suite 2: AES-256-GCM under a key of yours for this list; signed by you inside"""
@@ -102,7 +102,7 @@ async def _explain_room(sealing: Sealing, out: Output, to: str) -> None:
     without += [f"{name} (its keys are not to be had)" for name in sorted(unknown)]
     _say(
         *(out, record, _ROOM),
-        count=len(newest.members),
+        many=plural(len(newest.members), "member"),
         time_=moment(newest.time),
         without=without or None,
     )

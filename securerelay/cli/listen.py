@@ -13,6 +13,7 @@ from securerelay.cli.durations import Duration
 from securerelay.cli.exits import Failure
 from securerelay.cli.messages import say_message
 from securerelay.cli.options import Common, Verb
+from securerelay.cli.output import plural
 from securerelay.cli.profiles import Access, access_options, reading_option
 from securerelay.cli.shown import Shown, opened
 from securerelay.errors import TimedOut
@@ -117,7 +118,9 @@ async def receive(
         except TimedOut:
             if count is None:
                 return
-            raise Failure("timeout", f"{taken} of {count} messages came in time") from None
+            raise Failure(
+                "timeout", f"{taken} of {plural(count, 'message')} came in time"
+            ) from None
         if shown is None:
             await take(message)
             await message.ack()

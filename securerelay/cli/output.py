@@ -58,6 +58,11 @@ def shown(value: object) -> str:
     return printable(value if isinstance(value, (str, bytes)) else str(value))
 
 
+def plural(count: int, noun: str) -> str:
+    """Write how many there are of something whose plural ends in s: ``1 member``, ``2 members``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def moment(milliseconds: int | None) -> str:
     """Write a Unix time in milliseconds as local time, as people read it; a hyphen for None."""
     if milliseconds is None:

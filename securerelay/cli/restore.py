@@ -9,7 +9,7 @@ import click
 from securerelay.cli.admin import stopped
 from securerelay.cli.exits import Failure
 from securerelay.cli.options import Common, Verb
-from securerelay.cli.output import moment
+from securerelay.cli.output import moment, plural
 
 
 @click.command(cls=Verb, data=True)
@@ -43,7 +43,8 @@ def command(common: Common, file: Path) -> None:
             "peers": restored.peers,
             "epoch": restored.epoch,
         },
-        "{data} is as it was on {when}, with {peers} peers\n"
+        "{data} is as it was on {when}, with {known}\n"
         "revoke again whom you revoked since, and invite again who joined since or was invited",
         when=moment(restored.copied),
+        known=plural(restored.peers, "peer"),
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from securerelay.cli.exits import Failure
-from securerelay.cli.output import Output
+from securerelay.cli.output import Output, plural
 from securerelay.errors import Refused
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def say(out: Output, room: dict[str, Any]) -> None:
     keys = ("room", "owner", "version", "join", "post", "count", "listed")
     out.say(
         {key: room[key] for key in keys},
-        "{room}: {count} members, owner {owner}, join: {join}, post: {post}, version {version}, "
-        "{seal}",
+        "{room}: {members}, owner {owner}, join: {join}, post: {post}, version {version}, {seal}",
+        members=plural(room["count"], "member"),
         seal=f"sealed for list {room['listed']}" if room["listed"] else "plain",
     )
 

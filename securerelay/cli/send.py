@@ -13,7 +13,7 @@ from securerelay.cli.durations import Duration
 from securerelay.cli.exits import Failure, code_of, sentence_of
 from securerelay.cli.messages import tell_missed
 from securerelay.cli.options import Common, Verb
-from securerelay.cli.output import Output, moment
+from securerelay.cli.output import Output, moment, plural
 from securerelay.cli.profiles import Access, access_options
 from securerelay.errors import AuthenticationFailed, ConnectError, SecureRelayError
 
@@ -288,4 +288,5 @@ async def send_lines(
     if refusals:
         refusals[0].raiseException()
     if not out.json:
-        out.say({"count": count, "state": wait}, "{count} messages {state}")
+        said = plural(count, "message")
+        out.say({"count": count, "state": wait}, "{said} {state}", said=said)

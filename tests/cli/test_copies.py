@@ -51,7 +51,7 @@ def test_a_relay_is_backed_up_and_restored_into_another_folder(
     monkeypatch.setenv("SECURERELAY_DATA", str(other))
     ran = run("restore", str(tmp_path / "copy"))
     assert ran.status == 0
-    assert "with 1 peers" in ran.out
+    assert "with 1 peer\n" in ran.out
     assert "revoke again whom you revoked since" in ran.out
     assert run("fsck").out == f"the database in {other} is sound\n"
     store = on_disk(other)

@@ -134,6 +134,8 @@ def test_people_read_a_line(run: Run, client: Asked):
     assert run("room", "show", "team").out == (
         "@team: 2 members, owner alice, join: invitation, post: members, version 3, plain\n"
     )
+    client.answers = [{**TEAM, "count": 1}]
+    assert run("room", "show", "team").out.startswith("@team: 1 member, owner alice")
     client.answers = [SEALED]
     assert run("room", "show", "team").out.endswith("version 3, sealed for list 4\n")
 
