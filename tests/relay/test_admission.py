@@ -253,6 +253,18 @@ def test_an_invitation_is_for_one_name() -> None:
     assert done(world.store.lookup("mallory")) is None
 
 
+@pytest.mark.parametrize("name", ["bill", "bi11"])
+def test_an_invitation_whose_name_was_given_away_since_is_told_like_an_expired_one(
+    name: str,
+) -> None:
+    world = World()
+    first, second = world.invite("bill"), world.invite(name)
+    newcomer(world, first)
+    late = newcomer(world, second, key=1)
+    assert (late.end, late.welcomes) == ("expired", [])
+    assert "enrolment.token-used" not in world.told.names()
+
+
 @pytest.mark.parametrize("what", ["token", "seed"])
 def test_an_invitation_that_nobody_made_says_no_more_than_any_other_wrong_proof(what: str) -> None:
     import dataclasses
