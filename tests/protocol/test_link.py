@@ -152,6 +152,19 @@ def test_a_stretch_takes_as_many_records_as_it_needs(length: int, size: int) -> 
     assert ends.relay.received == ends.client.received == said[:length]
 
 
+def test_records_that_come_together_are_all_heard_in_order() -> None:
+    ends = established()
+    sender = ends.client.connection
+    said = [record(sender, Kind.DATA, b"one,"), record(sender, Kind.DATA, b"two,")]
+    said += [record(sender, Kind.UPDATE)]
+    assert sender._sealer is not None
+    sender._sealer.ratchet()
+    said += [record(sender, Kind.DATA, b"three"), record(sender, Kind.CLOSE, b"done")]
+    ends.relay.connection.receive(b"".join(said))
+    assert ends.relay.received == b"one,two,three"
+    assert how(ends.relay) == [("done", True, True)]
+
+
 # --- CLOSE, and ends without one ---
 
 

@@ -183,6 +183,7 @@ BAD_FOR_THE_RELAY = [
     b"SEND 1 bob - rr 0\n",
     b"SEND 1 bob - - -0\n",
     b"SEND - bob - - 0\n",
+    b"SEND 0 bob - - 0\n",
     b"SEND 1 bob - - 0 \n",
     b"PING \n",
     b"PING " + b"x" * 23 + b"\n",

@@ -60,6 +60,13 @@ def test_the_rest_of_a_message_is_waited_for_whatever_the_turn() -> None:
         assert third == (False, read)
 
 
+def test_nothing_is_left_for_another_turn_of_what_did_not_come_yet() -> None:
+    sent = messages.send(1, b"bob", None, False, b"body")
+    turns = in_turns(1, *(bytes((byte,)) for byte in sent))
+    assert [more for more, _ in turns] == [False] * len(sent)
+    assert turns[-1][1] == [("send", 1, b"bob", None, False, b"body")]
+
+
 def test_a_run_is_taken_as_one_message() -> None:
     said = b"".join(messages.send(n, b"b", None, False, b"y") for n in range(1, 4)) * 2
     run = (1, b"b", None, False, [b"y", b"y", b"y"])
