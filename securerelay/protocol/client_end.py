@@ -160,7 +160,8 @@ class ClientConnection(Link):
     # --- records ---
 
     def _control(self, kind: int, content: bytes) -> None:
-        if not self._takes_data and kind not in (Kind.WELCOME, Kind.ALERT):
+        answer = kind == Kind.CLOSE and self._closing
+        if not (self._takes_data or answer or kind in (Kind.WELCOME, Kind.ALERT)):
             raise RemoteError("protocol", "WELCOME comes first")
         super()._control(kind, content)
 

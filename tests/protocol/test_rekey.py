@@ -452,6 +452,14 @@ def test_a_client_may_close_while_its_offer_is_on_the_way() -> None:
     assert [(end.code, end.orderly) for end in ends.client.ends] == [("bye", True)]
 
 
+def test_a_client_may_close_before_the_welcome_that_follows_a_rekey() -> None:
+    ends = waiting()
+    ends.client.connection.close("done")
+    ends.pump()
+    assert [(end.code, end.orderly) for end in ends.relay.ends] == [("done", True)]
+    assert [(end.code, end.orderly) for end in ends.client.ends] == [("bye", True)]
+
+
 def test_nobody_rekeys_before_the_welcome() -> None:
     ends = Ends.make(answers=False)
     assert not ends.client.connection.rekey()
