@@ -211,6 +211,19 @@ class TestTwoViews:
         assert bob.texts == ["alice: hi", "alice: hello"]
         assert bob.words == [SPLIT]
 
+    def test_are_shown_though_one_of_them_has_new_keys_meanwhile(self, town: Town):
+        alice, bob = town.settle("alice", "bob")
+        alice.say("bob", "hi")
+        Log(true_leaves(alice)[0], leaf("bob")).serve(town)
+        forget(town, alice)
+        town.after(alice.log.look())
+        town.lies.clear()
+        bob.rotate(40)
+        town.after(bob.log.look())
+        alice.say("bob", "hello")
+        assert bob.texts == ["alice: hello"]
+        assert bob.words == [SPLIT]
+
     def test_are_no_two_views_if_one_is_only_older(self, town: Town):
         alice, bob = town.settle("alice", "bob")
         town.after(alice.log.look())
