@@ -152,6 +152,9 @@ class TestKeys:
         for passphrase in (None, b"x"):
             with pytest.raises(LocalError, match="exists already"):
                 keyfile.save_key(tmp_path / "key", rsa_key(), passphrase, replace=False)
+            keyfile.save_key(tmp_path / "key", rsa_key(2048, 1), passphrase)
+            loaded = keyfile.load_key(tmp_path / "key", passphrase)
+            assert loaded.private_numbers() == rsa_key(2048, 1).private_numbers()
 
     @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
     def test_keys_of_other_programs_are_read(self, tmp_path, form):
