@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.hostile import independent as sr1
 from tests.hostile.siege import Siege, besieged
 
 
@@ -24,3 +25,9 @@ def siege(besieged_relay: Siege) -> Iterator[Siege]:
     """The relay; it must have taken no harm once the test is over."""
     yield besieged_relay
     besieged_relay.check()
+
+
+@pytest.fixture
+def client(siege: Siege) -> sr1.Client:
+    """A session of its own for the test."""
+    return siege.enter(siege.canary)

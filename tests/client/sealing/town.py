@@ -35,7 +35,7 @@ from securerelay.identity.invitation import Invitation
 from securerelay.identity.nextkey import NextKey
 from securerelay.identity.profile import Profile
 from securerelay.protocol import lines
-from securerelay.sealing import succession
+from securerelay.sealing import roomkey, succession
 from securerelay.sealing.plaintext import Content
 from tests.keys import NOW, authority, rsa_key, spki
 from tests.relay.world import RELAY_KEY, Guest, World, credential, done
@@ -305,3 +305,8 @@ class Member:
     def words(self) -> list[str]:
         """What was remarked."""
         return [event.data["words"] for event in self.events]
+
+
+def keys_sent(one: Member) -> list[str]:
+    """To whom somebody has sent room keys."""
+    return [to for to, kind in one.told if kind == roomkey.CONTENT_TYPE]
