@@ -2,8 +2,8 @@
 
 A connection costs Twisted several times what it costs the kernel.  So listening ports ask for
 connections through a :class:`Door`: it answers who has said one whole first line without the knock,
-which is what a flood says, and lets everybody else through with not a byte taken.  What it does not
-see, such as a line that comes later or in parts, :mod:`~securerelay.relay.wire` answers in the same
+which is what a flood says, and lets everybody else through with not a byte taken.  Once strangers
+have used up their share of the processor there is no answer any more.  What it does not see, such as a line that comes later or in parts, :mod:`~securerelay.relay.wire` answers in the same
 words.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 from typing import Any
 
 from securerelay.errors import RemoteError
@@ -21,8 +22,6 @@ from securerelay.relay.limits import source_of
 
 A_TURN = 64
 """Strangers that are sent away before others have their turn."""
-
-_RESET = b"\1\0\0\0\0\0\0\0"
 
 OFFENCES = {
     "timeout": "timeout",
@@ -76,15 +75,19 @@ class Door:
             BlockingIOError: if there is none, or others have their turn first.
             OSError: as the socket does.
         """
-        while self._left:
-            wire, address = self._listening.accept()
-            if not self._sent_away(wire, address[0]):
-                return wire, address
-            self._left -= 1
+        cpu = self._context.gate.cpu
+        spent = cpu.wait() > 0.0
+        with cpu.measured():
+            while self._left:
+                wire, address = self._listening.accept()
+                if not self._sent_away(wire, address[0], spent):
+                    return wire, address
+                self._left -= 1
         self._left = A_TURN
         raise BlockingIOError(errno.EAGAIN, "others have their turn")
 
-    def _sent_away(self, wire: socket.socket, host: str) -> bool:
+    def _sent_away(self, wire: socket.socket, host: str, spent: bool) -> bool:
+        """Send away who does not knock; without a word if strangers have spent their share."""
         try:
             said = wire.recv(lines.MAX_LINE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
@@ -92,25 +95,30 @@ class Door:
         # There may be more than was looked at, and what is left unread resets what we say.
         if len(said) == lines.MAX_LINE or not lines.is_whole(said):
             return False
-        cpu = self._context.gate.cpu
-        if cpu.wait() > 0.0:
-            return False  # strangers have had their share: this one is held where all are
-        with cpu.measured():
-            try:
-                hello.check_knock(said[:-1], self._key)
-            except RemoteError as error:
+        try:
+            hello.check_knock(said[:-1], self._key)
+        except RemoteError as error:
+            if spent:
+                self._context.gate.refusals["share"] += 1
+                _reset(wire)
+            else:
                 self._answer(wire, source_of(host), len(said), error)
-                return True
+            return True
         return False
 
     def _answer(self, wire: socket.socket, source: str, size: int, error: RemoteError) -> None:
         """Say what is wrong, as every connection does, unless the source is refused a word."""
         gate = self._context.gate
+        if not gate.arrived(source):
+            _reset(wire)
+            return
+        gate.left(source)
         with wire, contextlib.suppress(OSError):
-            if not gate.arrived(source):
-                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                return
-            gate.left(source)
             wire.recv(size, socket.MSG_DONTWAIT)
             wire.send(hello.write_error(error.code), socket.MSG_DONTWAIT)
             failed(self._context, source, error.code, error.detail)
+
+
+def _reset(wire: socket.socket) -> None:
+    with wire, contextlib.suppress(OSError):
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -193,7 +193,7 @@ class Gate:
         unauthenticated: connections that have a place now.
         handshakes: those that became a peer's, ever.
         refusals: those that got no place or lost it, by reason: ``penalty``, ``source`` (its places
-            were taken), ``full`` (all were) and ``gave-way``.
+            were taken), ``full`` (all were), ``gave-way`` and ``share`` (of the processor).
         failures: handshakes that failed, by the code that ended them.
     """
 

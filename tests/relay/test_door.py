@@ -187,13 +187,19 @@ def test_others_have_their_turn_while_a_crowd_is_sent_away() -> None:
 
 def test_strangers_at_the_door_have_no_more_of_the_processor_than_others() -> None:
     world = World()
-    noise = [Said(b"noise\n") for _ in range(3)]
     spent = iter(range(100))  # each look at the clock is a second later
     world.context.gate.cpu = CpuShare(40, world.clock.seconds, lambda: next(spent))
-    assert let_in(world, *noise) == noise[1:], "after the first they are held as all strangers are"
-    assert [bool(wire.answer) for wire in noise] == [True, False, False]
+    first, second, knocking = Said(b"noise\n"), Said(b"noise\n"), Said(to(world))
+    assert let_in(world, first) == []
+    assert let_in(world, second, knocking) == [knocking], "who knows the relay is let in"
+    assert (bool(first.answer), first.reset) == (True, False)
+    assert (bool(second.answer), second.reset, second.closed) == (False, True, True)
+    assert world.told.names() == ["handshake.failed"]
+    assert world.context.gate.refusals == {"share": 1}
     world.clock.advance(10)
-    assert let_in(world, Said(b"noise\n")) == []
+    wire = Said(b"noise\n")
+    assert let_in(world, wire) == []
+    assert wire.answer, "their share has grown again"
 
 
 def test_all_else_is_the_sockets_own() -> None:
