@@ -3,8 +3,8 @@
 A connection costs Twisted several times what it costs the kernel.  So listening ports ask for
 connections through a :class:`Door`: it answers who has said one whole first line without the knock,
 which is what a flood says, and lets everybody else through with not a byte taken.  Once strangers
-have used up their share of the processor there is no answer any more.  What it does not see, such as a line that comes later or in parts, :mod:`~securerelay.relay.wire` answers in the same
-words.
+have used up their share of the processor there is no answer any more.  What it does not see, such
+as a line that comes later or in parts, :mod:`~securerelay.relay.wire` answers in the same words.
 """
 
 from __future__ import annotations
