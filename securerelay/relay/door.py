@@ -77,7 +77,8 @@ class Door:
         """
         cpu = self._context.gate.cpu
         spent = cpu.wait() > 0.0
-        with cpu.measured():
+        # Above their share nothing is charged, or who knocks would wait for what a flood has cost.
+        with contextlib.nullcontext() if spent else cpu.measured():
             while self._left:
                 wire, address = self._listening.accept()
                 if not self._sent_away(wire, address[0], spent):

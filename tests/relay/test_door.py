@@ -191,7 +191,9 @@ def test_strangers_at_the_door_have_no_more_of_the_processor_than_others() -> No
     world.context.gate.cpu = CpuShare(40, world.clock.seconds, lambda: next(spent))
     first, second, knocking = Said(b"noise\n"), Said(b"noise\n"), Said(to(world))
     assert let_in(world, first) == []
+    wait = world.context.gate.cpu.wait()
     assert let_in(world, second, knocking) == [knocking], "who knows the relay is let in"
+    assert world.context.gate.cpu.wait() == wait > 0, "and need not wait for what floods cost"
     assert (bool(first.answer), first.reset) == (True, False)
     assert (bool(second.answer), second.reset, second.closed) == (False, True, True)
     assert world.told.names() == ["handshake.failed"]
