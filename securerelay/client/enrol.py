@@ -6,7 +6,6 @@ certificate to the same key again; so whatever breaks in between, trying again c
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import pathlib
 import time
@@ -19,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
 from securerelay.client.peer import Endpoint, endpoints, service, the_reactor
 from securerelay.client.session import Session
@@ -41,11 +41,13 @@ from securerelay.identity.profile import Profile
 from securerelay.protocol.connection import ClientConfig, End, RelayIdentity, Welcome
 from securerelay.protocol.messages import MessageDecoder
 
+_log = Logger()
+
 TIMEOUT = 120.0
 """Seconds for all of it, making a key on a slow machine and attempts that fail included."""
 ATTEMPTS = 4
 """Connections that are made when they break before the certificate has come."""
-PUBLISH = 10.0
+PUBLISH = 30.0
 """Seconds in which to publish the first keys."""
 PAUSE = 1.0
 """Seconds before the second of them; each next pause is twice as long."""
@@ -226,8 +228,10 @@ async def enrol(
     late = TimedOut(f"the relay at {invitation.address} did not answer in time")
     joined = await within(Deferred.fromCoroutine(joining()), timeout, reactor, lambda: late)
     # So that others can write before the first program runs; if it fails, that one does it.
-    with contextlib.suppress(SecureRelayError):
+    try:
         await _publish(joined, endpoint=endpoint, suites=suites, groups=groups, reactor=reactor)
+    except SecureRelayError as error:
+        _log.warn("the first keys could not be published yet: {error}", error=error)
     return joined
 
 
