@@ -394,11 +394,6 @@ def msg_place(sender: bytes, to: bytes, stream: bytes) -> bytes:
     return b" %b %b %b " % (sender, to, stream)
 
 
-def msg_placed(number: int, place: bytes, seq: int, time: int, length: int) -> bytes:
-    """Write the header of ``MSG``, with what :func:`msg_place` made."""
-    return b"MSG %d%b%d %d %d\n" % (number, place, seq, time, length)
-
-
 def msg_run(number: int, place: bytes, seq: int, time: int, bodies: Sequence[bytes]) -> bytes:
     """Write ``MSG`` for bodies that follow each other, all in one go."""
     count = len(bodies)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from securerelay.protocol import messages
-from securerelay.relay.entry import BOUND, GONE, STORED, Entry, Offered, Run
+from securerelay.relay.entry import BOUND, GONE, STORED, Entry, Offered, Passed, Run
 from securerelay.relay.journal import MOST_PATIENCE, PATIENCE, PATIENCE_EACH
 from securerelay.relay.screen import Screen
 from securerelay.store.rows import Append, Receipt, Refuse
@@ -61,43 +61,37 @@ class RoomEntry(Entry):
     """A message to a room, until everybody's copy is acknowledged or stored.
 
     Args:
-        stream: the sender's.
-        seq: its number there.
-        to: the room.
-        place: as for :class:`Entry`.
-        audience: the way to its members.
-        time: when it came, Unix ms.
-        expiry: when it is no longer wanted, Unix ms.
-        receipt: whether the sender wants to know of each acknowledgement.
+        sent: it and what came with it.
+        seq: its number in the stream.
         body: opaque.
-        state: QUEUED, which is BOUND here.
+        audience: the way to the members.
     """
 
     __slots__ = ("audience", "awaited", "missed", "places", "tail")
 
-    def __init__(
-        self,
-        stream: Stream,
-        seq: int,
-        to: bytes,
-        place: bytes,
-        audience: Audience,
-        time: int,
-        expiry: int,
-        receipt: bool,
-        body: bytes,
-        state: int,
-    ) -> None:
-        super().__init__(stream, seq, to, place, None, time, expiry, receipt, body, BOUND)
+    def __init__(self, sent: Entry, seq: int, body: bytes, audience: Audience) -> None:
+        super().__init__(
+            sent.stream,
+            seq,
+            sent.to,
+            sent.place,
+            None,
+            sent.time,
+            sent.expiry,
+            sent.receipt,
+            (body,),
+            len(body),
+            BOUND,
+        )
         self.audience = audience
         self.awaited = 0
         self.places: dict[Mailbox, tuple[Share, int, bool]] = {}
         self.missed: list[Receipt] = []
-        self.tail = messages.msg_tail(place, seq, time, len(body))
+        self.tail = messages.msg_tail(sent.place, seq, sent.time, len(body))
 
-    def header(self, number: int) -> bytes:
-        """See :meth:`Entry.header`."""
-        return messages.msg_again(number, self.tail)
+    def said(self, number: int) -> list[bytes]:
+        """See :meth:`Run.said`; each member gets the same but for the number."""
+        return [messages.msg_again(number, self.tail), *self.bodies]
 
     def misses(self, name: str) -> None:
         """Note that a member does not get it; kept before the message, so it is never silent."""
@@ -113,7 +107,7 @@ class RoomEntry(Entry):
             return
         share, _, counted = place
         if counted:
-            share.subtract(1, len(self.body))
+            share.subtract(1, self.size)
         else:
             self.awaited -= 1
         if not self.places and not self.missed:
@@ -136,11 +130,10 @@ class RoomEntry(Entry):
         """See :meth:`Entry.committed`."""
         self.state = STORED
         self.settled = True
-        size = len(self.body)
         places, self.places = self.places, {}
         for mailbox, (share, n, counted) in places.items():
             if not counted:
-                share.add(size)
+                share.add(1, self.size)
             reached[mailbox] = n
         stream = self.stream
         stream.kept(self.seq)
@@ -157,7 +150,7 @@ class RoomEntry(Entry):
         self.state = GONE
         for share, _, counted in self.places.values():
             if counted:
-                share.subtract(1, len(self.body))
+                share.subtract(1, self.size)
         self.places.clear()
         for receipt in self.missed:
             self.stream.peer.router.journal.told(receipt)
@@ -174,9 +167,8 @@ class Audience:
 
     __slots__ = ("cost", "patience", "screen", "shares", "version")
 
-    kind = RoomEntry
     run = RoomRun
-    """What its messages are, and those with ttl 0."""
+    """What messages with ttl 0 are that go this way."""
 
     def __init__(self, shares: Sequence[Share], version: int | None, screen: Screen | None) -> None:
         self.shares = tuple(shares)
@@ -190,42 +182,46 @@ class Audience:
         """Itself: it takes what is sent."""
         return self
 
-    def offer(self, entries: Sequence[RoomEntry], _: object) -> Offered:
+    def offer(self, entry: Entry, _: object) -> Offered:
         """Take messages that are to be kept, for everyone whose mailbox has room.
 
         Args:
-            entries: the messages.
+            entry: the messages.
 
         Returns:
-            How many were taken, and ``mailbox-full`` if nobody has room for the next.
+            What was taken, and ``mailbox-full`` if nobody has room for the next.
         """
-        count, size = len(entries), sum([len(entry.body) for entry in entries])
-        if count > 1 and not all(share.mailbox.takes(share, count, size) for share in self.shares):
-            # Who misses one of them may have room for the next.
-            for taken, entry in enumerate(entries):
-                if self.offer((entry,), _)[1] is not None:
-                    return taken, b"mailbox-full"
-            return count, None
-        missed: list[tuple[RoomEntry, Share]] = []
+        taken: list[RoomEntry] = []
+        for seq, body in enumerate(entry.bodies, entry.seq):
+            one = RoomEntry(entry, seq, body, self)
+            if not self._offer(one):
+                return taken, b"mailbox-full"
+            taken.append(one)
+            here, away = one.awaited, len(self.shares) - one.awaited
+            # Waiting saves a row for each who is here, unless too many are away.
+            patience = min(max(PATIENCE, here * PATIENCE_EACH), MOST_PATIENCE)
+            self.patience = patience if here > away else 0.0
+        return taken, None
+
+    def _offer(self, entry: RoomEntry) -> bool:
+        """Take one message; False if nobody has room for it."""
+        missed: list[Share] = []
         for share in self.shares:
             mailbox = share.mailbox
-            taken, _ = mailbox.offer(entries, share)
-            for entry in entries[:taken]:
+            taken, _ = mailbox.offer(entry, share)
+            if taken:
                 entry.places[mailbox] = share, entry.n, entry.counted
                 entry.awaited += not entry.counted
                 entry.counted = False
-            missed += [(entry, share) for entry in entries[taken:]]
-        if missed and not entries[0].places:
-            return 0, b"mailbox-full"
-        for entry, share in missed:
+            else:
+                missed.append(share)
+        if missed and not entry.places:
+            return False
+        for share in missed:
             entry.misses(share.mailbox.text)
-        here, away = entries[-1].awaited, len(self.shares) - entries[-1].awaited
-        # Waiting saves a row for each who is here, unless too many are away.
-        patience = min(max(PATIENCE, here * PATIENCE_EACH), MOST_PATIENCE)
-        self.patience = patience if here > away else 0.0
-        return count, None
+        return True
 
-    def pass_on(self, run: RoomRun) -> Offered:
+    def pass_on(self, run: RoomRun) -> Passed:
         """Hand messages with ttl 0 to whoever takes them now; ``offline`` if nobody does."""
         taken = max((share.mailbox.pass_on(run)[0] for share in self.shares), default=0)
         return taken, None if taken == len(run.bodies) else b"offline"

@@ -7,8 +7,8 @@
       └──acknowledged before, or refused for now──▶ GONE
 
 What one acknowledgement does not withdraw, a refusal or a message to a room, is BOUND instead of
-QUEUED.  Messages with ttl 0 are LIVE and never on their way at all; those that came together stay
-together, as a :class:`Run`.
+QUEUED.  Messages that came together stay together, to the store and to their recipient: as an
+:class:`Entry`, or with ttl 0, for they are never on their way to the store, as a :class:`Run`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from securerelay.relay.peer import Peer
     from securerelay.relay.stream import Stream
 
-QUEUED, BOUND, TAKEN, STORED, LIVE, GONE = range(6)
+QUEUED, BOUND, TAKEN, STORED, GONE = range(5)
 
 NEVER = (1 << 63) - 1
 
 
-Offered = tuple[int, "bytes | None"]
+Passed = tuple[int, "bytes | None"]
 """How many messages were taken, and why the next one was not; None if all were."""
+
+Offered = tuple[Sequence["Entry"], "bytes | None"]
+"""What was taken, cut up as need be, and why the next message was not; None if all were."""
 
 
 class Door(Protocol):
@@ -41,10 +44,10 @@ class Door(Protocol):
     def patience(self) -> float:
         """Seconds within which who has what was taken last may acknowledge it; 0 if nobody has."""
 
-    def offer(self, entries: Any, share: Any) -> Offered:
+    def offer(self, entry: Entry, share: Any) -> Offered:
         """Take messages that are to be kept, up to the first that is refused."""
 
-    def pass_on(self, run: Any) -> Offered:
+    def pass_on(self, run: Any) -> Passed:
         """Take messages with ttl 0, up to the first that is refused."""
 
 
@@ -52,12 +55,8 @@ class Route(Protocol):
     """The way from a stream to whom it addresses."""
 
     @property
-    def kind(self) -> Callable[..., Entry]:
-        """What its messages are."""
-
-    @property
     def run(self) -> Callable[..., Run]:
-        """What its messages with ttl 0 are."""
+        """What messages with ttl 0 are that go this way."""
 
     @property
     def cost(self) -> int:
@@ -105,9 +104,10 @@ class Run:
         self.bodies = bodies
         self.size = size
 
-    def cut(self, count: int, size: int) -> Run:
-        """Return the first so many of them, of so many bytes."""
+    def cut(self, count: int) -> Run:
+        """Return the first so many of them."""
         bodies = self.bodies[:count]
+        size = sum(map(len, bodies))
         return type(self)(self.stream, self.seq, self.place, self.time, self.receipt, bodies, size)
 
     def said(self, number: int) -> list[bytes]:
@@ -122,35 +122,40 @@ class Run:
                 self.stream.got(seq, peer, now)
 
 
-class Entry:
-    """A message from a stream to one mailbox, until it is settled and acknowledged.
+class Entry(Run):
+    """Messages that came together from a stream, until they are settled and acknowledged.
 
     Args:
         stream: the sender's.
-        seq: its number there.
+        seq: the first one's number there.
         to: the recipient as addressed.
-        place: what the header has in common with others, from :func:`.messages.msg_place`.
-        share: the sender's part of the recipient's mailbox.
-        time: when it came, Unix ms.
-        expiry: when it is no longer wanted, Unix ms.
-        receipt: whether the sender wants to know of the acknowledgement.
-        body: opaque.
-        state: QUEUED or LIVE.
+        place: what their headers have in common, from :func:`.messages.msg_place`.
+        share: the sender's part of the recipient's mailbox, None if there is more than one.
+        time: when they came, Unix ms.
+        expiry: when they are no longer wanted, Unix ms.
+        receipt: whether the sender wants to know of each acknowledgement.
+        bodies: opaque.
+        size: their bytes in all.
+        state: where they are on their way.
+
+    Attributes:
+        first: the first one's number in the stream; ``seq`` is that of the first of those that are
+            not settled yet.
+        last: the last one's.
+        n: the last one's number in the mailbox.
+        counted: whether the mailbox's quotas count them.
+        settled: whether they need nothing more.
     """
 
     __slots__ = (
-        "body",
         "counted",
         "expiry",
+        "first",
+        "last",
         "n",
-        "place",
-        "receipt",
-        "seq",
         "settled",
         "share",
         "state",
-        "stream",
-        "time",
         "to",
     )
 
@@ -163,28 +168,54 @@ class Entry:
         seq: int,
         to: bytes,
         place: bytes,
-        share: Share | None,
+        share: Any,
         time: int,
         expiry: int,
         receipt: bool,
-        body: bytes,
-        state: int,
+        bodies: Sequence[bytes],
+        size: int,
+        state: int = QUEUED,
     ) -> None:
-        self.stream = stream
-        self.seq = seq
+        super().__init__(stream, seq, place, time, receipt, bodies, size)
+        self.first = seq
+        self.last = seq + len(bodies) - 1
         self.to = to
-        self.place = place
-        self.share = share
-        self.time = time
+        self.share: Share | None = share
         self.expiry = expiry
-        self.receipt = receipt
-        self.body = body
         self.state = state
         self.n = 0
         self.settled = self.counted = False
 
+    def part(self, count: int) -> Entry:
+        """Return the first so many of them, which go ahead of the others.
+
+        Once the store was asked to take all, they only are told apart.
+        """
+        bodies = self.bodies[:count]
+        size = sum(map(len, bodies))
+        first = Entry(
+            self.stream,
+            self.seq,
+            self.to,
+            self.place,
+            self.share,
+            self.time,
+            self.expiry,
+            self.receipt,
+            bodies,
+            size,
+            self.state,
+        )
+        first.n = self.n - len(self.bodies) + count
+        first.counted = self.counted
+        if self.state == QUEUED:
+            self.bodies = self.bodies[count:]
+            self.size -= size
+            self.seq += count
+        return first
+
     def row(self) -> Append | Refuse:
-        """Write it down for the store, as the next thing that its stream hands over."""
+        """Write them down for the store, as the next thing that their stream hands over."""
         stream = self.stream
         return Append(
             stream.peer.text,
@@ -195,27 +226,23 @@ class Entry:
             self.time,
             self.expiry,
             self.receipt,
-            self.body,
-            stream.hand_over(self.seq),
+            self.bodies,
+            stream.hand_over(self.last),
         )
-
-    def header(self, number: int) -> bytes:
-        """Write the header of its ``MSG`` with a number."""
-        return messages.msg_placed(number, self.place, self.seq, self.time, len(self.body))
 
     def early(self, mailbox: Mailbox) -> None:
         """A recipient acknowledged it before the store was asked; only rooms have several."""
 
     def recipients(self) -> tuple[tuple[str, int], ...]:
-        """Name the mailbox, and the message's number in it."""
+        """Name the mailbox, and the last message's number in it."""
         assert self.share is not None
         return ((self.share.mailbox.text, self.n),)
 
     def committed(self, reached: dict[Mailbox, int], refused: str | None = None) -> None:
-        """The store has it; its stream advances once all that came with it are looked at.
+        """The store has them; their stream advances once the whole batch is looked at.
 
         Args:
-            reached: takes down the mailboxes that have it, and its number there.
+            reached: takes down the mailboxes that have them, and the last one's number there.
             refused: the code that the store remembers for this seq, if it had been refused before.
         """
         self.state = STORED
@@ -223,16 +250,16 @@ class Entry:
         assert share is not None
         if not self.counted:
             self.counted = True
-            share.add(len(self.body))
+            share.add(len(self.bodies), self.size)
         reached[share.mailbox] = self.n
-        self.stream.kept(self.seq)
+        self.stream.kept(self.last)
         self.settled = True
 
     def rejected(self, code: bytes) -> None:
-        """The store did not take it: neither it nor what follows it in the stream counts.
+        """The store did not take them: neither they nor what follows in the stream counts.
 
         Args:
-            code: for its sender, to try again.
+            code: for their sender, to try again.
         """
         if self.settled:
             self.stream.not_kept()
@@ -240,24 +267,26 @@ class Entry:
             self.stream.roll_back(code)
 
     def withdrawn(self) -> None:
-        """It will not come into the store; its sender is told to send it again."""
+        """They will not come into the store; their sender is told to send them again."""
         self.state = GONE
         if self.counted and self.share is not None:
-            self.share.subtract(1, len(self.body))
+            self.share.subtract(len(self.bodies), self.size)
 
 
-class Passed(Entry):
-    """Holds the place of a message with ttl 0, whose OK must not come before others'.
+class Placeholder(Entry):
+    """Holds the place of messages with ttl 0, whose OK must not come before others'.
 
     Args:
         stream: the sender's.
-        seq: its number there.
+        seq: the first one's number there.
+        last: the last one's.
     """
 
     __slots__ = ()
 
-    def __init__(self, stream: Stream, seq: int) -> None:
-        super().__init__(stream, seq, b"", b"", None, 0, NEVER, False, b"", LIVE)
+    def __init__(self, stream: Stream, seq: int, last: int) -> None:
+        super().__init__(stream, seq, b"", b"", None, 0, NEVER, False, (), 0, GONE)
+        self.last = last
         self.settled = True
 
 
@@ -274,7 +303,7 @@ class Refusal(Entry):
     __slots__ = ("refused",)
 
     def __init__(self, stream: Stream, seq: int, code: bytes, time: int) -> None:
-        super().__init__(stream, seq, b"", b"", None, time, NEVER, False, b"", BOUND)
+        super().__init__(stream, seq, b"", b"", None, time, NEVER, False, (b"",), 0, BOUND)
         self.refused = code
 
     def row(self) -> Append | Refuse:
@@ -307,7 +336,8 @@ class Advance(Entry):
     __slots__ = ()
 
     def __init__(self, stream: Stream, seq: int, time: int) -> None:
-        super().__init__(stream, seq, stream.peer.name, b"", None, time, NEVER, False, b"", BOUND)
+        to = stream.peer.name
+        super().__init__(stream, seq, to, b"", None, time, NEVER, False, (b"",), 0, BOUND)
 
     def recipients(self) -> tuple[tuple[str, int], ...]:
         """Nobody: the stream alone moves on."""

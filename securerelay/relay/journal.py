@@ -38,7 +38,7 @@ MOST_PATIENCE = 0.25
 """A message to many waits longer, for each who has it, for they cannot all answer at once."""
 
 MOST_BYTES = 16 << 20
-MOST_ENTRIES = 16_384
+MOST_MESSAGES = 16_384
 """What may wait for the next batch before senders are not read any more."""
 
 
@@ -59,8 +59,9 @@ class Journal:
         self._reactor = reactor
         self._store = store
         self._log = log
-        # When each must be written, what, and how many bytes; never before what came before it.
-        self._queue: list[tuple[float, Sequence[Entry], int]] = []
+        # When each must be written, what, how many messages and bytes; never before what came
+        # before it.
+        self._queue: list[tuple[float, Sequence[Entry], int, int]] = []
         self._count = self._bytes = 0
         self._acks: dict[Mailbox, int] = {}
         self._kept: list[Receipt] = []
@@ -74,22 +75,23 @@ class Journal:
 
     @property
     def depth(self) -> int:
-        """How many entries wait for the next batch."""
+        """How many messages wait for the next batch."""
         return self._count
 
-    def add(self, entries: Sequence[Entry], size: int = 0, patience: float = 0.0) -> None:
+    def add(self, entries: Sequence[Entry], patience: float = 0.0) -> None:
         """Have entries of one stream written with the next batch.
 
         Args:
             entries: messages, or a refusal or advance; at least one.
-            size: bytes of their bodies.
             patience: seconds within which their recipients, who have them already, are expected to
                 acknowledge them.
         """
-        self._queue.append((self._schedule(patience), entries, size))
-        self._count += len(entries)
+        count = entries[-1].last - entries[0].seq + 1
+        size = sum([entry.size for entry in entries])
+        self._queue.append((self._schedule(patience), entries, count, size))
+        self._count += count
         self._bytes += size
-        if self._bytes > MOST_BYTES or self._count > MOST_ENTRIES:
+        if self._bytes > MOST_BYTES or self._count > MOST_MESSAGES:
             session = entries[0].stream.session
             if session is not None and session not in self._held:
                 self._held.add(session)
@@ -172,11 +174,11 @@ class Journal:
         """Drop what was acknowledged in time."""
         queue, self._queue = self._queue, []
         for waiting in queue:
-            _, entries, size = waiting
+            _, entries, count, size = waiting
             if any(entry.state <= BOUND for entry in entries):
                 self._queue.append(waiting)
             else:
-                self._count -= len(entries)
+                self._count -= count
                 self._bytes -= size
 
     def _ripe(self) -> int:
@@ -185,16 +187,16 @@ class Journal:
         if self._all_due <= now:
             self._all_due = inf
             return len(self._queue)
-        due = [place for place, (due, _, _) in enumerate(self._queue, 1) if due <= now]
+        due = [place for place, (due, *_) in enumerate(self._queue, 1) if due <= now]
         return due[-1] if due else 0
 
     def _wait_on(self) -> None:
         """Begin again when the time of something comes."""
-        self._due = min((due for due, _, _ in self._queue), default=inf)
+        self._due = min((due for due, *_ in self._queue), default=inf)
         self._due = min(self._due, self._all_due)
         if self._due < inf and not self._busy:
             self._set()
-        if self._held and self._bytes <= MOST_BYTES and self._count <= MOST_ENTRIES:
+        if self._held and self._bytes <= MOST_BYTES and self._count <= MOST_MESSAGES:
             held, self._held = self._held, set()
             for session in held:
                 session.hold_journal(False)
@@ -222,10 +224,10 @@ class Journal:
     def _take(self, ripe: int) -> tuple[list[Entry], list[Append | Refuse]]:
         taken = self._queue[:ripe]
         del self._queue[:ripe]
-        self._count -= sum(len(entries) for _, entries, _ in taken)
-        self._bytes -= sum(size for _, _, size in taken)
+        self._count -= sum(count for _, _, count, _ in taken)
+        self._bytes -= sum(size for *_, size in taken)
         self._wait_on()
-        batch = [entry for _, entries, _ in taken for entry in entries if entry.state <= BOUND]
+        batch = [entry for _, entries, *_ in taken for entry in entries if entry.state <= BOUND]
         for entry in batch:
             entry.state = TAKEN
         return batch, [entry.row() for entry in batch]

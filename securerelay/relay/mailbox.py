@@ -25,7 +25,6 @@ What the text of the protocol leaves open is decided so:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -35,7 +34,7 @@ from securerelay import failpoints
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.relay.config import Limits
-from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, TAKEN, Entry, Offered, Run
+from securerelay.relay.entry import BOUND, GONE, QUEUED, STORED, TAKEN, Entry, Offered, Passed, Run
 from securerelay.relay.journal import PATIENCE
 from securerelay.relay.screen import Screen
 from securerelay.relay.window import Window
@@ -64,9 +63,8 @@ class Share:
 
     __slots__ = ("count", "mailbox", "screen", "size")
 
-    kind = Entry
     run = Run
-    """What its messages are, and those with ttl 0."""
+    """What messages with ttl 0 are that go this way."""
 
     cost = 1
     """How many messages one counts for against its sender's rate."""
@@ -77,11 +75,11 @@ class Share:
         self.size = size
         self.screen: Screen | None = None  # set whenever the way is looked up
 
-    def add(self, size: int) -> None:
-        """One more message of so many bytes is kept."""
-        self.count += 1
+    def add(self, count: int, size: int) -> None:
+        """So many more messages, of so many bytes in all, are kept."""
+        self.count += count
         self.size += size
-        self.mailbox.count += 1
+        self.mailbox.count += count
         self.mailbox.size += size
 
     def subtract(self, count: int, size: int) -> None:
@@ -165,31 +163,54 @@ class Mailbox:
 
     # --- messages in ---
 
-    def offer(self, entries: Sequence[Entry], share: Share) -> Offered:
+    def offer(self, entry: Entry, share: Share) -> Offered:
         """Take messages that are to be kept, in order, up to the first that is refused.
 
         Args:
-            entries: the messages; those that are taken get their numbers.
+            entry: the messages; those that are taken get their numbers.
             share: their sender's.
 
         Returns:
-            How many were taken, and why the next one was not.
+            What was taken, and why the next one was not.
         """
-        taken = self._hand(self._newest + 1, entries) if self.live else 0
-        for entry in entries[taken:]:
-            size = len(entry.body)
-            if not self.has_room(share, 1, size):
-                return taken, b"mailbox-full"
-            entry.n = self._newest = n = self._newest + 1
-            # It waits for its commit, and the listener for the store.
+        taken: list[Entry] = []
+        if self.live:
+            if self._window.fits(entry):
+                self._hand(entry, self._newest + len(entry.bodies))
+                return (entry,), None
+            count = self._window.fitting(entry.bodies)
+            if count:
+                taken.append(head := entry.part(count))
+                self._hand(head, self._newest + count)
+                entry.first = entry.seq
+        count = self._kept(entry, share)
+        if count:
+            whole = count == len(entry.bodies)
+            taken.append(rest := entry if whole else entry.part(count))
+            rest.n = self._newest = self._newest + count
+            # They wait for their commit, and the listener for the store.
             self.live = False
-            self._waiting.append((n, entry))
-            entry.counted = True
-            share.add(size)
-            taken += 1
-        return taken, None
+            self._waiting.append((rest.n, rest))
+            rest.counted = True
+            share.add(count, rest.size)
+            if whole:
+                return taken, None
+        return taken, b"mailbox-full"
 
-    def pass_on(self, run: Run) -> Offered:
+    def _kept(self, entry: Entry, share: Share) -> int:
+        """Tell how many messages the quotas let a sender leave, of those that came together."""
+        count = len(entry.bodies)
+        if self.has_room(share, count, entry.size):
+            return count
+        kept = size = 0
+        for body in entry.bodies:
+            size += len(body)
+            if not self.has_room(share, kept + 1, size):
+                break
+            kept += 1
+        return kept
+
+    def pass_on(self, run: Run) -> Passed:
         """Hand messages with ttl 0 over, and refuse what the listener has no room for."""
         if not self.live:
             return 0, b"offline" if self.listener is None else b"mailbox-full"
@@ -198,20 +219,19 @@ class Mailbox:
         if taken is None:
             return 0, b"mailbox-full"
         count = len(taken.bodies)
-        self._say(first, count, taken.said(first))
+        self._say(first + count - 1, taken.said(first))
         return count, None if taken is run else b"mailbox-full"
 
-    def _hand(self, first: int, entries: Sequence[Entry]) -> int:
-        """Hand over as many messages as the window has room for, numbered from ``first`` on."""
-        said = self._window.hand(first, entries)
-        count = len(said) // 2
-        if count:
-            self._say(first, count, said)
-        return count
+    def _hand(self, entry: Entry, n: int) -> None:
+        """Hand over messages that the window has room for, the last of which gets this number."""
+        count = len(entry.bodies)
+        entry.n = n
+        self._window.note(n, entry, count, entry.size)
+        self._say(n, entry.said(n - count + 1))
 
-    def _say(self, first: int, count: int, said: list[bytes]) -> None:
-        """Tell the listener so many messages that the window took."""
-        self._cursor = n = first + count - 1
+    def _say(self, n: int, said: list[bytes]) -> None:
+        """Tell the listener messages that the window took, up to this number."""
+        self._cursor = n
         if n > self._newest:
             self._newest = n
         if n > self._shown:
@@ -219,13 +239,6 @@ class Mailbox:
         session = self.listener
         assert session is not None
         session.push(said)
-
-    def takes(self, share: Share, count: int, size: int) -> bool:
-        """Tell whether so many messages that come now would all be taken."""
-        window = self._window
-        return (self.live and count <= window.slots and size <= window.room) or self.has_room(
-            share, count, size
-        )
 
     def has_room(self, share: Share, count: int, size: int) -> bool:
         """Tell whether the quotas let a sender leave so many more messages."""
@@ -273,13 +286,14 @@ class Mailbox:
         last = self._newest
         first = last + 1
         if self._waiting:
-            first = self._waiting[0][0]
+            n, entry = self._waiting[0]
+            first = n - len(entry.bodies) + 1
         if self.count:
             oldest = await self.peer.router.store.fetch(self.text, 0, 1, 1)
             first = oldest[0].n if oldest else first
         if self._serial != serial:
             return
-        self._cursor = min(after, last)
+        self._cursor = max(min(after, last), self._acked)
         self._shown = max(self._shown, self._cursor)
         self._window.open(self.limits.window_messages, self.limits.window_bytes)
         session.write(messages.listening(first, last))
@@ -344,7 +358,7 @@ class Mailbox:
                 time,
                 len(body),
             )
-            self._window.note(n, KEPT, len(body))
+            self._window.note(n, KEPT, 1, len(body))
             session.push((header, body))
 
     def _hand_waiting(self) -> None:
@@ -352,11 +366,19 @@ class Mailbox:
         waiting = self._waiting
         while waiting:
             n, entry = waiting[0]
-            if entry.state <= TAKEN and n <= self._cursor:
-                # The listener says that it has this one; so it will acknowledge it.
-                self._window.note(n, entry, len(entry.body))
-            elif n > self._cursor and entry.state != GONE and not self._hand(n, (entry,)):
-                return
+            count = len(entry.bodies)
+            if n <= self._cursor:
+                if entry.state <= TAKEN:
+                    # The listener says that it has these; so it will acknowledge them.
+                    self._window.note(n, entry, count, entry.size)
+            elif entry.state != GONE:
+                if n - count < self._cursor or not self._window.fits(entry):
+                    # Some of them only, then: the store will tell them apart.
+                    if entry.state == STORED:
+                        self._forget_stored()
+                        self._catch_up()
+                    return
+                self._hand(entry, n)
             waiting.popleft()
         self.live = True
 
@@ -382,6 +404,11 @@ class Mailbox:
         while waiting and waiting[0][0] <= upto:
             # It was taken back from a window, when its recipient had it already.
             acked.append(waiting.popleft()[1])
+        if waiting:
+            n, entry = waiting[0]
+            done = upto - (n - len(entry.bodies))
+            if done > 0:
+                acked.append(entry.part(done))
         moved: set[Stream] = set()
         for entry in acked:
             state = entry.state
@@ -389,7 +416,7 @@ class Mailbox:
                 # Its recipient was faster than the disk: it never needs to be written.
                 entry.state = GONE
                 if entry.counted and entry.share is not None:
-                    entry.share.subtract(1, len(entry.body))
+                    entry.share.subtract(len(entry.bodies), entry.size)
                 entry.settled = True
                 moved.add(entry.stream)
             elif state == TAKEN:
@@ -403,8 +430,7 @@ class Mailbox:
             else:
                 stored = True
                 continue
-            if entry.receipt:
-                entry.stream.got(entry.seq, self.peer, self.peer.router.now())
+            entry.got(self.peer, 0, len(entry.bodies))
         for stream in moved:
             stream.advance()
         if stored:

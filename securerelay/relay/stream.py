@@ -44,7 +44,7 @@ from twisted.internet.defer import Deferred
 from securerelay.errors import RemoteError
 from securerelay.protocol import messages
 from securerelay.protocol.link import encode_json
-from securerelay.relay.entry import QUEUED, Advance, Entry, Offered, Passed, Refusal, Route
+from securerelay.relay.entry import Advance, Entry, Passed, Placeholder, Refusal, Route
 from securerelay.relay.screen import pass_through
 from securerelay.store.rows import Receipt, StreamRow
 
@@ -209,7 +209,7 @@ class Stream:
         receipt: bool,
         bodies: list[bytes],
         size: int,
-    ) -> Offered:
+    ) -> Passed:
         """Give messages, of so many bytes in all, to whom they are for."""
         share, place = route
         router = self.peer.router
@@ -218,8 +218,8 @@ class Stream:
             run = share.run(self, seq, place, time, receipt, bodies, size)
             taken, code = share.mailbox.pass_on(run)
             self.entered += taken
-            if self.flight:
-                self.flight += [Passed(self, number) for number in range(seq, seq + taken)]
+            if self.flight and taken:
+                self.flight.append(Placeholder(self, seq, self.entered))
             elif taken:
                 router.accepted += taken
                 self.ok = self.entered
@@ -228,20 +228,17 @@ class Stream:
                     router.mark(session)
             return taken, code
         expiry = time + (router.ttl if ttl is None else min(ttl * 1000, router.longest_ttl))
-        kind, mailbox = share.kind, share.mailbox
-        entries = [
-            kind(self, number, to, place, share, time, expiry, receipt, body, QUEUED)
-            for number, body in enumerate(bodies, seq)
-        ]
-        taken, code = mailbox.offer(entries, share)
-        if taken < len(entries):
-            del entries[taken:]
-            size = sum(map(len, bodies[:taken]))
+        mailbox = share.mailbox
+        entry = Entry(self, seq, to, place, share, time, expiry, receipt, bodies, size)
+        entries, code = mailbox.offer(entry, share)
         if entries:
-            self.entered += taken
+            last = entries[-1].last
+            taken = last - self.entered
+            self.entered = last
             self.flight += entries
-            router.journal.add(entries, size, mailbox.patience)
-        return taken, code
+            router.journal.add(entries, mailbox.patience)
+            return taken, code
+        return 0, code
 
     def _stop(self, code: bytes, said: _Said) -> None:
         """Refuse a message, and have those that came with it and follow it wait or come again.
@@ -390,8 +387,10 @@ class Stream:
         while flight and flight[0].settled:
             first = flight.popleft()
             if first.refused is None:
-                ok = first.seq
-                accepted += 1
+                ok = first.last
+                accepted += ok - first.first + 1
+        if flight and flight[0].seq > flight[0].first:
+            ok = flight[0].seq - 1  # some of those that came together were acknowledged before
         router, session = self.peer.router, self.session
         router.accepted += accepted
         if session is None:
@@ -429,8 +428,9 @@ class Stream:
         self.entered = flight[0].seq - 1
         self._handed = self._kept
         for entry in flight:
-            self._not_now(entry.seq, code)
-            code = b"gap"
+            for seq in range(entry.seq, entry.last + 1):
+                self._not_now(seq, code)
+                code = b"gap"
             if not entry.settled:
                 entry.withdrawn()
         if self.session is None:

@@ -47,58 +47,35 @@ class Window:
         """Whether nothing more may be handed over."""
         return self.slots <= 0 or self.room <= 0
 
-    def note(self, n: int, entry: Entry, size: int) -> None:
-        """Count a message of so many bytes that the listener has."""
-        self._handed.append((n, entry, 1, size))
-        self.slots -= 1
+    def note(self, n: int, run: Entry | Run, count: int, size: int) -> None:
+        """Count messages of so many bytes that the listener has, the last one's number being n."""
+        self._handed.append((n, run, count, size))
+        self.slots -= count
         self.room -= size
 
-    def hand(self, first: int, entries: Sequence[Entry]) -> list[bytes]:
-        """Hand messages over, as many as there is room for.
-
-        Args:
-            first: the first one's number.
-            entries: the messages; those that are handed over get their numbers.
-
-        Returns:
-            What to say: header and body of each.
-        """
-        slots, room, handed = self.slots, self.room, self._handed
-        said: list[bytes] = []
-        for n, entry in enumerate(entries, first):
-            if slots <= 0 or room <= 0:
-                break
-            body = entry.body
-            size = len(body)
-            entry.n = n
-            handed.append((n, entry, 1, size))
-            said.append(entry.header(n))
-            said.append(body)
-            slots -= 1
-            room -= size
-        self.slots, self.room = slots, room
-        return said
+    def fits(self, run: Run) -> bool:
+        """Tell whether messages may be handed over together."""
+        count = len(run.bodies)
+        return count <= self.slots and (run.size <= self.room or (count == 1 and self.room > 0))
 
     def pass_on(self, first: int, run: Run) -> Run | None:
         """Hand messages with ttl 0 over; returns those that there is room for, if for any."""
-        count, size = len(run.bodies), run.size
-        if count > self.slots or size > self.room:
-            count, size = self._fitting(run.bodies)
+        if not self.fits(run):
+            count = self.fitting(run.bodies)
             if not count:
                 return None
-            run = run.cut(count, size)
-        self._handed.append((first + count - 1, run, count, size))
-        self.slots -= count
-        self.room -= size
+            run = run.cut(count)
+        count = len(run.bodies)
+        self.note(first + count - 1, run, count, run.size)
         return run
 
-    def _fitting(self, bodies: Sequence[bytes]) -> tuple[int, int]:
-        """Tell how many messages may be handed over, and how many bytes they have."""
+    def fitting(self, bodies: Sequence[bytes]) -> int:
+        """Tell how many messages may be handed over."""
         count = size = 0
         while count < min(len(bodies), self.slots) and size < self.room:
             size += len(bodies[count])
             count += 1
-        return count, size
+        return count
 
     def forget(self, upto: int, peer: Peer) -> list[Entry]:
         """Make room for what is acknowledged.
@@ -120,19 +97,17 @@ class Window:
                 forgotten.append(entry)
             else:
                 entry.got(peer, len(entry.bodies) - count, count)
-        if handed and isinstance(handed[0][1], Run):
-            self._forget_part(upto, peer)
+        if handed:
+            last, run, count, size = handed[0]
+            done = upto - (last - count)
+            if done > 0:
+                first = len(run.bodies) - count
+                freed = sum(map(len, run.bodies[first : first + done]))
+                handed[0] = last, run, count - done, size - freed
+                self.slots += done
+                self.room += freed
+                if isinstance(run, Entry):
+                    forgotten.append(run.part(done))
+                else:
+                    run.got(peer, first, done)
         return forgotten
-
-    def _forget_part(self, upto: int, peer: Peer) -> None:
-        """Make room for those messages of the oldest run that are acknowledged, if any are."""
-        last, run, count, size = self._handed[0]
-        assert isinstance(run, Run)
-        done = upto - (last - count)
-        if done > 0:
-            first = len(run.bodies) - count
-            freed = sum(map(len, run.bodies[first : first + done]))
-            self._handed[0] = last, run, count - done, size - freed
-            self.slots += done
-            self.room += freed
-            run.got(peer, first, done)

@@ -158,7 +158,7 @@ class Engine:
 
     def append(self, items: Sequence[Append | Refuse]) -> Deferred[list[Verdict]]:
         """Have messages and refusals appended."""
-        size = sum([len(item.body) for item in items if isinstance(item, Append)])
+        size = sum([sum(map(len, item.bodies)) for item in items if isinstance(item, Append)])
         if size and self._waiting + size > _MOST_WAITING:
             return fail(StorageFull("too much is waiting for the disk"))
         return self._put(Change(_nothing, Deferred(), size=size, items=items))

@@ -52,11 +52,11 @@ class Ledger:
         self._message: int | None = None
         self._streams: dict[Key, Position] = {}
 
-    def rise(self, recipients: Sequence[tuple[str, int]]) -> bool:
-        """Take numbers in mailboxes, unless one of them does not rise."""
+    def rise(self, recipients: Sequence[tuple[str, int]], count: int) -> bool:
+        """Take so many numbers in each mailbox, up to those given, unless one does not rise."""
         fresh, highest, floor = self._fresh, self._highest, self._floor
         for peer, n in recipients:
-            if n <= (fresh.get(peer) or highest.get(peer, floor)):
+            if n - count < (fresh.get(peer) or highest.get(peer, floor)):
                 return False
         fresh.update(recipients)
         return True

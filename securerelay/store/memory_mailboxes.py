@@ -75,7 +75,8 @@ class MemoryMailboxes:
         stream = self._streams.get((item.sender, item.stream))
         if stream is None:
             return Rejected("new-stream")
-        if item.seq <= stream.last:
+        last = item.seq + (len(item.bodies) - 1 if isinstance(item, Append) else 0)
+        if last <= stream.last:
             return Duplicate(stream.refusals.get(item.seq))
         if stream.last != (item.seq - 1 if item.after is None else item.after):
             return Rejected("gap")
@@ -86,16 +87,18 @@ class MemoryMailboxes:
         else:
             if item.room_version is not None and item.room_version != self._room_version(item.to):
                 return Rejected("room-changed")
-            floor = self._epoch << 32
-            if any(n <= self._highest.get(peer, floor) for peer, n in item.recipients):
+            floor, count = self._epoch << 32, len(item.bodies)
+            if any(n - count < self._highest.get(peer, floor) for peer, n in item.recipients):
                 return Rejected("busy")
             for peer, n in item.recipients:
                 self._highest[peer] = n
-                self._mail.setdefault(peer, {})[n] = StoredMessage(
-                    n, item.sender, item.to, item.stream, item.seq, item.time, item.expiry,
-                    item.receipt, item.body,
-                )  # fmt: skip
-        stream.last = item.seq
+                mailbox = self._mail.setdefault(peer, {})
+                for place, body in enumerate(item.bodies, 1 - count):
+                    mailbox[n + place] = StoredMessage(
+                        n + place, item.sender, item.to, item.stream, last + place, item.time,
+                        item.expiry, item.receipt, body,
+                    )  # fmt: skip
+        stream.last = last
         stream.used = max(stream.used, item.time)
         return Accepted()
 

@@ -9,7 +9,7 @@ which are made three times as fast as frozen dataclasses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -191,19 +191,19 @@ class Redeemed:
 
 
 class Append(NamedTuple):
-    """One message to keep, or only to count.
+    """Messages of one stream that follow each other, to keep or only to count.
 
     Attributes:
         sender: who sends.
         stream: the sending stream, which ``stream_open`` has opened.
-        seq: its number in the stream.
+        seq: the first one's number in the stream.
         to: what the sender addressed, a peer or ``@room``.
-        recipients: mailbox and number in it, for each who gets the message; empty if nobody needs
-            it from disk any more, then the stream alone moves on.
-        time: when the relay took it.
-        expiry: when it is no longer wanted.
+        recipients: mailbox and the last one's number in it, for each who gets them; empty if nobody
+            needs them from disk any more, then the stream alone moves on.
+        time: when the relay took them.
+        expiry: when they are no longer wanted.
         receipt: True if the sender wants to know of the acknowledgement.
-        body: opaque.
+        bodies: opaque, at least one; one after the other in the stream and in each mailbox.
         after: the seq that the store must have consumed last for this to be in order; None is
             ``seq - 1``.  A relay that had earlier seqs acknowledged without storing them names the
             last one that it did hand over.
@@ -219,7 +219,7 @@ class Append(NamedTuple):
     time: int
     expiry: int
     receipt: bool
-    body: bytes
+    bodies: Sequence[bytes]
     after: int | None = None
     room_version: int | None = None
 
@@ -237,12 +237,12 @@ class Refuse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The item is committed: a message is kept, or a refusal is remembered."""
+    """The item is committed: messages are kept, or a refusal is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The seq was consumed before.
+    """The seq was consumed before, and those of all messages with it.
 
     Attributes:
         code: of the refusal that it got then, None if it was accepted.

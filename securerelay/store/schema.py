@@ -92,6 +92,12 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     # Whether the operator should know that two keys came with one invitation.
     ("ALTER TABLE invitation ADD COLUMN disputed INTEGER",),
+    # Messages that came together share a row.  Their sizes are 4 bytes each, NULL for one alone; n
+    # and seq are the last one's, and a mailbox holds the last ``count`` of them.
+    (
+        "ALTER TABLE message ADD COLUMN sizes BLOB",
+        "ALTER TABLE mail ADD COLUMN count INTEGER NOT NULL DEFAULT 1",
+    ),
 )
 
 

@@ -1,17 +1,22 @@
 """Mailboxes, in SQL.
 
-One row of ``message`` holds a body, and a row of ``mail`` stands for it in each mailbox.  Most
-messages have one recipient; only rows that share a body are looked up the other way round before it
-is deleted.
+One row of ``message`` holds the bodies of messages that came together, and a row of ``mail`` stands
+for them in each mailbox.  Both have the number of the last of them, so a mailbox whose owner
+acknowledged the first ones holds the last ``count``.  Most messages have one recipient; only rows
+that share bodies are looked up the other way round before these are deleted.
 """
 
 # ruff: noqa: D103 - securerelay.store.interface documents what each operation does.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sqlite3
+import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from securerelay.store.ledger import Key, Ledger, Position
 from securerelay.store.rows import (
@@ -37,10 +42,30 @@ _GAP = Rejected("gap")
 _NEW_STREAM = Rejected("new-stream")
 _ROOM_CHANGED = Rejected("room-changed")
 _BUSY = Rejected("busy")
+_NOTHING = Usage()
 
 
-def _checksum(sender: str, to: str, stream: str, seq: int, time: int, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(f"{sender} {to} {stream} {seq} {time}".encode()))
+class _Mail(NamedTuple):
+    """Messages in a mailbox that came together; columns of ``mail``."""
+
+    peer: str
+    n: int
+    held: int
+    message: int
+    shared: int
+    receipt: int
+    sender: str
+    size: int
+
+
+_MAIL = "SELECT peer, n, count, message, shared, receipt, sender, size FROM mail"
+
+
+def _checksum(
+    sender: str, to: str, stream: str, seq: int, time: int, sizes: bytes, bodies: bytes
+) -> int:
+    head = f"{sender} {to} {stream} {seq} {time}".encode()
+    return zlib.crc32(bodies, zlib.crc32(sizes, zlib.crc32(head)))
 
 
 def append(
@@ -62,15 +87,18 @@ def append(
         verdicts.append(verdict)
         if verdict is not _ACCEPTED or not isinstance(item, Append) or not item.recipients:
             continue
-        sender, stream, seq, to, recipients, time, expiry, receipt, body, _, _ = item
+        sender, stream, _, to, recipients, time, expiry, receipt, bodies, _, _ = item
+        last, count = place.last, len(bodies)
         message = ledger.next_message(db)
-        checksum = _checksum(sender, to, stream, seq, time, body)
-        messages += (message, to, stream, seq, time, checksum, body)
+        body = bodies[0] if count == 1 else b"".join(bodies)
+        sizes = None if count == 1 else struct.pack(f">{count}I", *map(len, bodies))
+        checksum = _checksum(sender, to, stream, last, time, sizes or b"", body)
+        messages += (message, to, stream, last, time, checksum, body, sizes)
         shared, wanted = int(len(recipients) > 1), int(receipt)
         for peer, n in recipients:
-            mail += (peer, n, message, shared, wanted, sender, len(body), expiry)
-    insert(db, "message", 7, messages)
-    insert(db, "mail", 8, mail)
+            mail += (peer, n, message, shared, wanted, sender, len(body), expiry, count)
+    insert(db, "message", 8, messages)
+    insert(db, "mail", 9, mail)
     move(db, places)
     return verdicts
 
@@ -80,7 +108,8 @@ def _judge(
 ) -> Verdict:
     """Decide on an item, and move its stream on if it is accepted."""
     seq = item.seq
-    if seq <= place.last:
+    last = seq + (len(item.bodies) - 1 if isinstance(item, Append) else 0)
+    if last <= place.last:
         return Duplicate(ledger.refusal(db, key, seq))
     if place.last != (seq - 1 if item.after is None else item.after):
         return _GAP
@@ -90,9 +119,9 @@ def _judge(
     else:
         if item.room_version is not None and item.room_version != room_version(db, item.to):
             return _ROOM_CHANGED
-        if not ledger.rise(item.recipients):
+        if not ledger.rise(item.recipients, len(item.bodies)):
             return _BUSY
-    place.last = seq
+    place.last = last
     place.moved = True
     if item.time > place.used:
         place.used = item.time
@@ -107,59 +136,130 @@ def fetch(
     damaged: list[int] = []
     size = 0
     rows = db.execute(
-        "SELECT a.n, a.sender, b.addressed, b.stream, b.seq, b.time, a.expiry, a.receipt, b.body, "
-        "b.checksum, a.size FROM mail a LEFT JOIN message b ON b.id = a.message "
+        "SELECT a.n, a.sender, b.addressed, b.stream, b.seq, b.time, b.checksum, a.expiry, "
+        "a.receipt, a.count, b.sizes, b.body "
+        "FROM mail a LEFT JOIN message b ON b.id = a.message "
         "WHERE a.peer = ? AND a.n > ? ORDER BY a.n",
         (peer, after),
     )
-    for n, sender, to, stream, seq, time, expiry, receipt, body, checksum, length in rows:
-        size += length
-        if page and (len(page) >= max_messages or size > max_bytes):
-            break
-        if type(body) is not bytes or checksum != _checksum(sender, to, stream, seq, time, body):
-            damaged.append(n)
-        else:
-            page.append(
-                StoredMessage(n, sender, to, stream, seq, time, expiry, bool(receipt), body)
-            )
-    rows.close()
+    with contextlib.closing(rows):
+        for n, sender, to, stream, seq, time, checksum, expiry, receipt, count, sizes, body in rows:
+            parts = _bytes(sizes), _bytes(body)
+            whole = checksum == _checksum(sender, to, stream, seq, time, *parts)
+            bodies = _bodies(sizes, body, count) if whole else []
+            if not bodies:
+                lost = count if 0 < count <= len(_unpack(sizes)) else 1
+                damaged += range(n - lost + 1, n + 1)
+                continue
+            # Those up to ``after`` are not asked for.
+            missing = min(count, n - after)
+            for back, one in enumerate(bodies[-missing:], 1 - missing):
+                size += len(one)
+                if page and (len(page) >= max_messages or size > max_bytes):
+                    return page, damaged
+                page.append(
+                    StoredMessage(
+                        n + back,
+                        sender,
+                        to,
+                        stream,
+                        seq + back,
+                        time,
+                        expiry,
+                        bool(receipt),
+                        one,
+                    )
+                )
     return page, damaged
 
 
-def _usage(rows: Iterable[tuple[str, int]]) -> dict[str, Usage]:
-    """Sum senders and sizes up by sender."""
-    found: dict[str, tuple[int, int]] = {}
-    for sender, size in rows:
-        count, total = found.get(sender, (0, 0))
-        found[sender] = count + 1, total + size
-    return {sender: Usage(*usage) for sender, usage in found.items()}
+def _bytes(column: object) -> bytes:
+    """Return what is there, if it is what belongs there."""
+    return column if type(column) is bytes else b""
+
+
+def _bodies(sizes: bytes | None, body: bytes, count: int) -> list[bytes]:
+    """Take apart what was put together; returns no body if it is damaged."""
+    if sizes is None:
+        return [body] if count == 1 and type(body) is bytes else []
+    ends = list(itertools.accumulate(_unpack(sizes), initial=0))
+    if not 0 < count < len(ends) or ends[-1] != len(body):
+        return []
+    return [body[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _unpack(sizes: object) -> tuple[int, ...]:
+    """Read the sizes of messages that came together."""
+    packed = _bytes(sizes)
+    return struct.unpack(f">{len(packed) // 4}I", packed[: len(packed) // 4 * 4])
+
+
+def _sizes(db: sqlite3.Connection, mail: _Mail) -> list[int]:
+    """Tell the size of each message that a mailbox has of those that came together."""
+    if mail.held == 1:
+        return [mail.size]
+    row = db.execute("SELECT sizes FROM message WHERE id = ?", (mail.message,)).fetchone()
+    sizes = _unpack(row and row[0])[-mail.held :]
+    if len(sizes) < mail.held or sum(sizes) != mail.size:
+        return [0] * (mail.held - 1) + [mail.size]  # it is damaged
+    return list(sizes)
+
+
+def _shorten(db: sqlite3.Connection, mail: _Mail, done: int) -> int:
+    """Take the first so many messages out of a mailbox; returns their size."""
+    freed = sum(_sizes(db, mail)[:done])
+    db.execute(
+        "UPDATE mail SET count = count - ?, size = size - ? WHERE peer = ? AND n = ?",
+        (done, freed, mail.peer, mail.n),
+    )
+    return freed
+
+
+def _usage(freed: Iterable[tuple[_Mail, int, int]]) -> dict[str, Usage]:
+    """Sum counts and sizes up by sender."""
+    found: dict[str, Usage] = {}
+    for mail, count, size in freed:
+        before = found.get(mail.sender, _NOTHING)
+        found[mail.sender] = Usage(before.count + count, before.size + size)
+    return found
 
 
 def ack(db: sqlite3.Connection, peer: str, upto: int, now: int) -> Acked:
-    where = peer, upto
-    rows = db.execute(
-        "SELECT message, shared, receipt, sender, size FROM mail WHERE peer = ? AND n <= ? "
-        "ORDER BY n",
-        where,
-    ).fetchall()
+    freed: list[tuple[_Mail, int, int]] = []
+    rows = db.execute(f"{_MAIL} WHERE peer = ? ORDER BY n", (peer,))
+    with contextlib.closing(rows):
+        for row in rows:
+            mail = _Mail(*row)
+            done = min(mail.held, upto - mail.n + mail.held)
+            if done <= 0:
+                break
+            freed.append((mail, done, mail.size))
+            if done < mail.held:
+                break
+    if freed and freed[-1][0].n > upto:
+        mail, done, _ = freed[-1]
+        freed[-1] = mail, done, _shorten(db, mail, done)
     receipts = tuple(
-        Receipt(sender, *_place(db, message), peer, now)
-        for message, _, receipt, sender, _ in rows
-        if receipt
+        Receipt(mail.sender, stream, last - mail.held + place, peer, now)
+        for mail, done, _ in freed
+        if mail.receipt
+        for stream, last in (_place(db, mail.message),)
+        for place in range(1, done + 1)
     )
+    where = peer, upto
     db.execute(
         "DELETE FROM message WHERE id IN "
         "(SELECT message FROM mail WHERE peer = ? AND n <= ? AND shared = 0)",
         where,
     )
     db.execute("DELETE FROM mail WHERE peer = ? AND n <= ?", where)
-    _drop_shared(db, (message for message, shared, *_ in rows if shared))
+    _drop_shared(db, (mail.message for mail, *_ in freed if mail.shared))
     keep_receipts(db, receipts)
-    return Acked(receipts, _usage((sender, size) for *_, sender, size in rows))
+    return Acked(receipts, _usage(freed))
 
 
 def _place(db: sqlite3.Connection, message: int) -> tuple[str, int]:
-    """Find a message's stream and seq."""
+    """Find the stream of messages that came together, and the last one's seq."""
     row = db.execute("SELECT stream, seq FROM message WHERE id = ?", (message,)).fetchone()
     return ("", 0) if row is None else row
 
@@ -175,8 +275,8 @@ def _drop_shared(db: sqlite3.Connection, messages: Iterable[int]) -> None:
 
 def mailbox_state(db: sqlite3.Connection, peer: str) -> MailboxState:
     rows = db.execute(
-        "SELECT sender, count(*), sum(size), min(n), max(n) FROM mail WHERE peer = ? "
-        "GROUP BY sender",
+        "SELECT sender, sum(count), sum(size), min(n - count + 1), max(n) FROM mail "
+        "WHERE peer = ? GROUP BY sender",
         (peer,),
     ).fetchall()
     senders = {sender: Usage(count, size) for sender, count, size, _, _ in rows}
@@ -189,21 +289,28 @@ def mailbox_state(db: sqlite3.Connection, peer: str) -> MailboxState:
 
 
 def mail_total(db: sqlite3.Connection) -> Usage:
-    return Usage(*db.execute("SELECT count(*), coalesce(sum(size), 0) FROM mail").fetchone())
+    query = "SELECT coalesce(sum(count), 0), coalesce(sum(size), 0) FROM mail"
+    return Usage(*db.execute(query).fetchone())
 
 
 def expire(db: sqlite3.Connection, now: int, limit: int) -> list[Expired]:
-    rows = db.execute(
-        "SELECT peer, n, message, shared, sender, size FROM mail WHERE expiry <= ? "
-        "ORDER BY expiry, peer, n LIMIT ?",
-        (now, limit),
-    ).fetchall()
-    expired = [
-        Expired(n, size, Receipt(sender, *_place(db, message), peer, now, expired=True))
-        for peer, n, message, _, sender, size in rows
-    ]
-    db.executemany("DELETE FROM mail WHERE peer = ? AND n = ?", [row[:2] for row in rows])
-    db.executemany("DELETE FROM message WHERE id = ?", [(row[2],) for row in rows if not row[3]])
-    _drop_shared(db, (row[2] for row in rows if row[3]))
+    where = "WHERE expiry <= ? ORDER BY expiry, peer, n LIMIT ?"
+    rows = db.execute(f"{_MAIL} {where}", (now, limit)).fetchall()
+    expired: list[Expired] = []
+    gone: list[_Mail] = []
+    for mail in map(_Mail._make, rows):
+        done = min(mail.held, limit - len(expired))
+        stream, last = _place(db, mail.message)
+        for back, size in enumerate(_sizes(db, mail)[:done], 1 - mail.held):
+            told = Receipt(mail.sender, stream, last + back, mail.peer, now, expired=True)
+            expired.append(Expired(mail.n + back, size, told))
+        if done < mail.held:
+            _shorten(db, mail, done)
+            break
+        gone.append(mail)
+    db.executemany("DELETE FROM mail WHERE peer = ? AND n = ?", [mail[:2] for mail in gone])
+    alone = [(mail.message,) for mail in gone if not mail.shared]
+    db.executemany("DELETE FROM message WHERE id = ?", alone)
+    _drop_shared(db, (mail.message for mail in gone if mail.shared))
     keep_receipts(db, (row.receipt for row in expired))
     return expired

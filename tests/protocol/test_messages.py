@@ -70,7 +70,7 @@ def test_what_each_message_looks_like() -> None:
     place = messages.msg_place(b"bob", b"@all", ID)
     header = b"MSG 4 bob @all %b 5 1700 3\n" % ID
     assert messages.msg_header(4, b"bob", b"@all", ID, 5, 1700, 3) == header
-    assert messages.msg_placed(4, place, 5, 1700, 3) == header
+    assert messages.msg_run(4, place, 5, 1700, [b"abc"]) == header + b"abc"
     assert messages.msg_again(4, messages.msg_tail(place, 5, 1700, 3)) == header
     assert messages.stream(ID, 5) == b"STREAM %b 5\n" % ID
     assert messages.send(1, b"bob", None, False, b"hi") == b"SEND 1 bob - - 2\nhi"

@@ -89,9 +89,10 @@ def message(
     seq: int,
     *recipients: tuple[str, int],
     sender: str = "alice",
+    body: bytes | None = None,
     **changes: Any,
 ) -> Append:
-    """A message from alice's only stream."""
+    """A message from alice's only stream, or several from ``seq`` on."""
     row = Append(
         sender=sender,
         stream=STREAM,
@@ -101,6 +102,6 @@ def message(
         time=NOW,
         expiry=LATER,
         receipt=False,
-        body=b"message %d" % seq,
+        bodies=(b"message %d" % seq if body is None else body,),
     )
     return row._replace(**changes)
