@@ -24,6 +24,7 @@ rooms = st.sampled_from(["@team", "@tearn", "@news"])
 streams = st.sampled_from([STREAM, "B" * 22])
 tokens = st.sampled_from([b"aaaaaa", b"bbbbbb", b"cccccc", b"dddddd"])
 small = st.integers(0, 4)
+together = st.lists(st.binary(max_size=9), min_size=1, max_size=4)
 codes = st.sampled_from(["unknown", "offline"])
 
 
@@ -153,7 +154,9 @@ class BothStores(RuleBasedStateMachine):
     @rule(
         sender=names,
         stream=streams,
-        skips=st.lists(st.sampled_from([-1, 0, 1, 1, 1, 1, 2]), min_size=1, max_size=4),
+        parts=st.lists(
+            st.tuples(st.sampled_from([-1, 0, 1, 1, 1, 1, 2]), together), min_size=1, max_size=4
+        ),
         to=st.lists(names, unique=True, max_size=4),
         code=st.none() | codes,
         jump=st.booleans(),
@@ -162,19 +165,20 @@ class BothStores(RuleBasedStateMachine):
         backwards=st.sampled_from([0, 0, 0, 0, 3]),
     )
     def append(
-        self, sender: str, stream: str, skips: list[int], to: list[str], code: str | None,
-        jump: bool, version: int | None, receipt: bool, backwards: int,
+        self, sender: str, stream: str, parts: list[tuple[int, list[bytes]]], to: list[str],
+        code: str | None, jump: bool, version: int | None, receipt: bool, backwards: int,
     ) -> None:  # fmt: skip
         batch: list[Any] = []
-        for skip in skips:
+        for skip, bodies in parts:
             last = self.seqs.get((sender, stream), 0)
             seq = max(last + skip, 1)
-            self.seqs[sender, stream] = max(last, seq)
             after = last if jump else None
             if code is not None:
+                self.seqs[sender, stream] = max(last, seq)
                 batch.append(Refuse(sender, stream, seq, code, self.now, after))
                 continue
-            self.n += 1
+            self.seqs[sender, stream] = max(last, seq + len(bodies) - 1)
+            self.n += len(bodies)
             recipients = [(peer, self.n - backwards) for peer in to]
             batch.append(
                 message(
@@ -186,13 +190,14 @@ class BothStores(RuleBasedStateMachine):
                     time=self.now,
                     expiry=self.now + seq % 3 * DAY,
                     receipt=receipt,
+                    bodies=bodies,
                     after=after,
                     room_version=version,
                 )
             )
         self.both(lambda store: store.append(batch))
 
-    @rule(peer=names, back=st.integers(0, 8))
+    @rule(peer=names, back=st.integers(0, 12))
     def ack(self, peer: str, back: int) -> None:
         self.both(lambda store: store.ack(peer, self.n - back, self.now))
 
@@ -242,7 +247,7 @@ class BothStores(RuleBasedStateMachine):
 
     # Reading.
 
-    @rule(name=names, room=rooms, token=tokens, back=st.integers(0, 8), count=st.integers(1, 5))
+    @rule(name=names, room=rooms, token=tokens, back=st.integers(0, 12), count=st.integers(1, 5))
     def look(self, name: str, room: str, token: bytes, back: int, count: int) -> None:
         for ask in (
             lambda store: store.lookup(name),
