@@ -139,8 +139,8 @@ class Entry(Run):
         state: where they are on their way.
 
     Attributes:
-        first: the first one's number in the stream; ``seq`` is that of the first of those that are
-            not settled yet.
+        first: the number of the first that has no verdict; ``seq`` is that of the first of those
+            that are not settled yet.
         last: the last one's.
         n: the last one's number in the mailbox.
         counted: whether the mailbox's quotas count them.
@@ -262,12 +262,13 @@ class Entry(Run):
             code: for their sender, to try again.
         """
         if self.settled:
+            self.withdrawn()
             self.stream.not_kept()
         else:
             self.stream.roll_back(code)
 
     def withdrawn(self) -> None:
-        """They will not come into the store; their sender is told to send them again."""
+        """They will not come into the store: they take no room in the mailbox any more."""
         self.state = GONE
         if self.counted and self.share is not None:
             self.share.subtract(len(self.bodies), self.size)

@@ -254,6 +254,10 @@ class Mailbox:
     def committed(self, n: int) -> None:
         """The store has the message with this number, and every earlier one."""
         self._committed = n
+        self.go_on()
+
+    def go_on(self) -> None:
+        """What the listener waits for may have been committed, or withdrawn: see what comes now."""
         if self._fetching is None and self._waiting:
             self._forget_stored()
             self._catch_up()
@@ -345,6 +349,8 @@ class Mailbox:
         assert session is not None
         now = self.peer.router.now()
         for n, sender, to, stream, seq, time, expiry, _, body in rows:
+            if n <= self._cursor:
+                continue  # acknowledged while the page was read
             self._cursor = n
             self._shown = max(self._shown, n)
             if expiry <= now:
@@ -396,6 +402,7 @@ class Mailbox:
             return False
         failpoints.reach("after-delivery-before-ack")
         self._acked = upto
+        self._cursor = max(self._cursor, upto)
         stored = self.count > 0
         window = self._window
         free = window.slots

@@ -390,7 +390,10 @@ class Stream:
                 ok = first.last
                 accepted += ok - first.first + 1
         if flight and flight[0].seq > flight[0].first:
-            ok = flight[0].seq - 1  # some of those that came together were acknowledged before
+            # Some of those that came together were acknowledged before.
+            ok = flight[0].seq - 1
+            accepted += flight[0].seq - flight[0].first
+            flight[0].first = flight[0].seq
         router, session = self.peer.router, self.session
         router.accepted += accepted
         if session is None:
@@ -425,14 +428,17 @@ class Stream:
         flight, self.flight = self.flight, deque()
         if not flight:
             return
-        self.entered = flight[0].seq - 1
+        self.entered = flight[0].first - 1
         self._handed = self._kept
         for entry in flight:
-            for seq in range(entry.seq, entry.last + 1):
+            for seq in range(entry.first, entry.last + 1):
                 self._not_now(seq, code)
                 code = b"gap"
             if not entry.settled:
                 entry.withdrawn()
+        for entry in flight:
+            if entry.share is not None:
+                entry.share.mailbox.go_on()
         if self.session is None:
             self._rest()
         self._refused()

@@ -55,8 +55,8 @@ class Window:
 
     def fits(self, run: Run) -> bool:
         """Tell whether messages may be handed over together."""
-        count = len(run.bodies)
-        return count <= self.slots and (run.size <= self.room or (count == 1 and self.room > 0))
+        bodies = run.bodies
+        return len(bodies) <= self.slots and run.size - len(bodies[-1]) < self.room
 
     def pass_on(self, first: int, run: Run) -> Run | None:
         """Hand messages with ttl 0 over; returns those that there is room for, if for any."""
