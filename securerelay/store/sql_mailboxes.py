@@ -58,7 +58,15 @@ class _Mail(NamedTuple):
     size: int
 
 
-_MAIL = "SELECT peer, n, count, message, shared, receipt, sender, size FROM mail"
+# No checksum covers the count, which changes: it is believed within reason.
+_COUNT = "max(1, min(count, 65536))"
+_MAIL = f"SELECT peer, n, {_COUNT}, message, shared, receipt, sender, size FROM mail"  # noqa: S608
+_PAGE = f"""SELECT n, sender, addressed, stream, seq, time, checksum, expiry, receipt, {_COUNT},
+    size, sizes, body FROM mail LEFT JOIN message ON id = message
+    WHERE peer = ? AND n > ? ORDER BY n"""  # noqa: S608
+_STATE = f"""SELECT sender, sum({_COUNT}), sum(size), min(n - {_COUNT} + 1), max(n) FROM mail
+    WHERE peer = ? GROUP BY sender"""  # noqa: S608
+_TOTAL = f"SELECT coalesce(sum({_COUNT}), 0), coalesce(sum(size), 0) FROM mail"  # noqa: S608
 
 
 def _checksum(
@@ -135,25 +143,20 @@ def fetch(
     page: list[StoredMessage] = []
     damaged: list[int] = []
     size = 0
-    rows = db.execute(
-        "SELECT a.n, a.sender, b.addressed, b.stream, b.seq, b.time, b.checksum, a.expiry, "
-        "a.receipt, a.count, b.sizes, b.body "
-        "FROM mail a LEFT JOIN message b ON b.id = a.message "
-        "WHERE a.peer = ? AND a.n > ? ORDER BY a.n",
-        (peer, after),
-    )
+    rows = db.execute(_PAGE, (peer, after))
     with contextlib.closing(rows):
-        for n, sender, to, stream, seq, time, checksum, expiry, receipt, count, sizes, body in rows:
-            parts = _bytes(sizes), _bytes(body)
-            whole = checksum == _checksum(sender, to, stream, seq, time, *parts)
-            bodies = _bodies(sizes, body, count) if whole else []
+        for row in rows:
+            n, sender, to, stream, seq, time, crc, expiry, receipt, held, length, sizes, body = row
+            sizes, body = _bytes(sizes), _bytes(body)
+            whole = crc == _checksum(sender, to, stream, seq, time, sizes, body)
+            bodies = _bodies(sizes, body, held, length) if whole else []
             if not bodies:
-                lost = count if 0 < count <= len(_unpack(sizes)) else 1
-                damaged += range(n - lost + 1, n + 1)
+                lost = max(1, len(_unpack(sizes))) if whole else held
+                damaged += range(max(n - lost, after) + 1, n + 1)
                 continue
             # Those up to ``after`` are not asked for.
-            missing = min(count, n - after)
-            for back, one in enumerate(bodies[-missing:], 1 - missing):
+            wanted = min(held, n - after)
+            for back, one in enumerate(bodies[-wanted:], 1 - wanted):
                 size += len(one)
                 if page and (len(page) >= max_messages or size > max_bytes):
                     return page, damaged
@@ -178,14 +181,14 @@ def _bytes(column: object) -> bytes:
     return column if type(column) is bytes else b""
 
 
-def _bodies(sizes: bytes | None, body: bytes, count: int) -> list[bytes]:
-    """Take apart what was put together; returns no body if it is damaged."""
-    if sizes is None:
-        return [body] if count == 1 and type(body) is bytes else []
+def _bodies(sizes: bytes, body: bytes, held: int, length: int) -> list[bytes]:
+    """Take the last so many of those that were put together; none if that cannot be right."""
+    if not sizes:
+        return [body] if held == 1 and len(body) == length else []
     ends = list(itertools.accumulate(_unpack(sizes), initial=0))
-    if not 0 < count < len(ends) or ends[-1] != len(body):
+    if held >= len(ends) or ends[-1] != len(body) or ends[-1] - ends[-held - 1] != length:
         return []
-    return [body[start:end] for start, end in itertools.pairwise(ends)]
+    return [body[start:end] for start, end in itertools.pairwise(ends[-held - 1 :])]
 
 
 def _unpack(sizes: object) -> tuple[int, ...]:
@@ -209,8 +212,8 @@ def _shorten(db: sqlite3.Connection, mail: _Mail, done: int) -> int:
     """Take the first so many messages out of a mailbox; returns their size."""
     freed = sum(_sizes(db, mail)[:done])
     db.execute(
-        "UPDATE mail SET count = count - ?, size = size - ? WHERE peer = ? AND n = ?",
-        (done, freed, mail.peer, mail.n),
+        "UPDATE mail SET count = ?, size = size - ? WHERE peer = ? AND n = ?",
+        (mail.held - done, freed, mail.peer, mail.n),
     )
     return freed
 
@@ -274,11 +277,7 @@ def _drop_shared(db: sqlite3.Connection, messages: Iterable[int]) -> None:
 
 
 def mailbox_state(db: sqlite3.Connection, peer: str) -> MailboxState:
-    rows = db.execute(
-        "SELECT sender, sum(count), sum(size), min(n - count + 1), max(n) FROM mail "
-        "WHERE peer = ? GROUP BY sender",
-        (peer,),
-    ).fetchall()
+    rows = db.execute(_STATE, (peer,)).fetchall()
     senders = {sender: Usage(count, size) for sender, count, size, _, _ in rows}
     return MailboxState(
         Usage(sum(row[1] for row in rows), sum(row[2] for row in rows)),
@@ -289,8 +288,7 @@ def mailbox_state(db: sqlite3.Connection, peer: str) -> MailboxState:
 
 
 def mail_total(db: sqlite3.Connection) -> Usage:
-    query = "SELECT coalesce(sum(count), 0), coalesce(sum(size), 0) FROM mail"
-    return Usage(*db.execute(query).fetchone())
+    return Usage(*db.execute(_TOTAL).fetchone())
 
 
 def expire(db: sqlite3.Connection, now: int, limit: int) -> list[Expired]:
