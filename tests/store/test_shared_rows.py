@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from twisted.logger import globalLogPublisher
 
-from securerelay.store import copies, schema, sql_mailboxes
+from securerelay.store import copies, engine, schema, sql_mailboxes
+from securerelay.store.interface import StorageFull
 from securerelay.store.ledger import Ledger
 from securerelay.store.rows import Accepted, Usage
 from securerelay.store.sql_streams import open_stream
@@ -183,6 +184,21 @@ def test_a_row_for_many_goes_with_the_last_of_them(
         assert query(tmp_path, messages) == [(1,)]
     take("erin", 2)
     assert query(tmp_path, messages) == []
+
+
+def test_what_nobody_needs_makes_no_row(store: SqliteStore, tmp_path: Path):
+    assert result(store.append([message(7, bodies=(b"7", b"8"))])) == [Accepted()]
+    assert query(tmp_path, "SELECT seq FROM message ORDER BY seq") == [(1,), (5,), (6,)]
+
+
+def test_all_that_came_together_waits_for_the_disk(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engine, "_MOST_WAITING", 10)
+    sent = message(7, ("bob", EPOCH + 9), bodies=(b"123456", b"7890"))
+    with pytest.raises(StorageFull, match="too much is waiting"):
+        result(store.append([sent._replace(bodies=(*sent.bodies, b"1"))]))
+    assert result(store.append([sent])) == [Accepted()]
 
 
 def test_a_database_from_before_takes_messages_that_come_together(tmp_path: Path):
