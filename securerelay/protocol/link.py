@@ -232,6 +232,12 @@ class Link:
         ):
             self.update()
 
+    def doze(self) -> None:
+        """Take less memory until there is something to say or to hear."""
+        if self._sealer is not None and self._opener is not None:
+            self._sealer.doze()
+            self._opener.doze()
+
     def close(self, reason: str) -> None:
         """Begin an orderly end; the other side's CLOSE completes it.
 

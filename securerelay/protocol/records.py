@@ -51,7 +51,7 @@ class BrokenRecord(RemoteError):
 class _Direction:
     """Keys, nonces and count of one direction."""
 
-    __slots__ = ("_cipher", "_iv", "_secret", "_suite", "sequence")
+    __slots__ = ("_cipher", "_iv", "_key", "_secret", "_suite", "sequence")
 
     def __init__(self, suite: str, secret: bytes) -> None:
         self._suite = suite
@@ -59,11 +59,19 @@ class _Direction:
 
     def install(self, secret: bytes) -> None:
         """Go on under another traffic secret, counting from 0."""
-        key, iv = key_and_iv(secret)
+        self._key, iv = key_and_iv(secret)
         self._secret = secret
-        self._cipher = primitives.aead(self._suite, key)
+        self._cipher: primitives.Aead | None = primitives.aead(self._suite, self._key)
         self._iv = int.from_bytes(iv, "big")
         self.sequence = 0
+
+    def doze(self) -> None:
+        """Let go of the cipher's state, 2.5 KiB, until there is a record again."""
+        self._cipher = None
+
+    def _wake(self) -> primitives.Aead:
+        self._cipher = cipher = primitives.aead(self._suite, self._key)
+        return cipher
 
     def ratchet(self) -> None:
         """Go on under the next traffic secret; the old one is gone."""
@@ -108,7 +116,7 @@ class Sealer(_Direction):
         nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
         self.sequence += 1
         plain = (content + _TYPE_BYTES[kind]).ljust(size, b"\0")
-        return header + self._cipher.encrypt(nonce, plain, header)
+        return header + (self._cipher or self._wake()).encrypt(nonce, plain, header)
 
     def seal_stream(self, data: bytes) -> bytes:
         """Return the DATA records that carry a stretch of the message stream.
@@ -164,8 +172,9 @@ class Opener(_Direction):
             if after > end:
                 break
             nonce = (self._iv ^ self.sequence).to_bytes(12, "big")
+            cipher = self._cipher or self._wake()
             try:
-                plain = self._cipher.decrypt(nonce, data[position + 2 : after], header)
+                plain = cipher.decrypt(nonce, data[position + 2 : after], header)
             except primitives.InvalidTag:
                 raise BrokenRecord("does not open") from None
             self.sequence += 1

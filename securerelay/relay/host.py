@@ -188,6 +188,10 @@ class Host:
         session.hold_rest(False)
         self.connection.go_on()
 
+    def doze(self) -> None:
+        """See :class:`.session.Wire`."""
+        self.connection.doze()
+
     def close(self, reason: str) -> None:
         """See :class:`~securerelay.relay.session.Wire`."""
         self._closing = True

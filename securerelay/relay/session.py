@@ -61,6 +61,9 @@ class Wire(Protocol):
     def hold(self, hold: bool) -> None:
         """Stop reading, or go on."""
 
+    def doze(self) -> None:
+        """Take less memory until there is something to say or to hear."""
+
     def close(self, reason: str) -> None:
         """Begin an orderly end."""
 
@@ -316,8 +319,10 @@ class Session:
         self.write(messages.pong(token))
 
     def pong(self, token: bytes) -> None:
-        """``PONG``: that something came at all is what counts."""
+        """``PONG``: that something came at all is what counts, and that nothing else did."""
         self._chat()
+        if self._wire is not None:
+            self._wire.doze()
 
     def call(self, tag: bytes, method: bytes, body: bytes) -> None:
         """``CALL``: a control method."""

@@ -216,3 +216,19 @@ def test_what_waits_for_its_end_is_at_most_one_record() -> None:
     _, opener = pair()
     opened(opener, (16_400).to_bytes(2, "big") + bytes(16_399))
     assert len(opener._partial) == 16_401
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_who_dozes_between_two_records_holds_no_cipher_and_goes_on_where_it_was(suite: str) -> None:
+    sealer, opener = pair(suite)
+    stream = sealer.seal(Kind.DATA, b"1")
+    sealer.doze()
+    assert sealer._cipher is None
+    stream += sealer.seal(Kind.DATA, b"2")
+    found = []
+    for record in opener.open_all(stream):
+        found.append(record)
+        opener.doze()
+    assert opener._cipher is None
+    assert found == [(Kind.DATA, b"1"), (Kind.DATA, b"2")]
+    assert (sealer.sequence, opener.sequence) == (2, 2)

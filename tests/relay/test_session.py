@@ -32,6 +32,19 @@ def test_a_ping_is_answered() -> None:
     assert alice.of("pong") == [(b"abc",)]
 
 
+def test_who_has_nothing_but_a_pong_to_say_takes_less_memory_until_there_is_more() -> None:
+    _, alice, bob = pair()
+    link = bob.wire.connection
+    assert link._sealer._cipher is not None
+    bob.say(messages.pong(b"abc"))
+    assert (link._sealer._cipher, link._opener._cipher) == (None, None)
+    alice.send(1, b"bob", b"hello")
+    assert bob.of("msg")[0][-1] == b"hello"
+    bob.say(messages.pong(b"abc"))
+    bob.say(messages.ping(b"abc"))
+    assert bob.of("pong") == [(b"abc",)]
+
+
 @pytest.mark.parametrize(
     "said", [messages.ping(b"x"), messages.pong(b"x"), messages.ack(0)], ids=["PING", "PONG", "ACK"]
 )
