@@ -14,7 +14,7 @@ A message counts for one, and one more for every eight members, against its send
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from securerelay.protocol import messages
@@ -145,15 +145,16 @@ class RoomEntry(Entry):
             self.stream.routes.pop(self.to, None)
         super().rejected(code)
 
-    def withdrawn(self) -> None:
+    def withdrawn(self) -> Iterable[Mailbox]:
         """See :meth:`Entry.withdrawn`."""
         self.state = GONE
-        for share, _, counted in self.places.values():
+        places, self.places = self.places, {}
+        for share, _, counted in places.values():
             if counted:
                 share.subtract(1, self.size)
-        self.places.clear()
         for receipt in self.missed:
             self.stream.peer.router.journal.told(receipt)
+        return places
 
 
 class Audience:

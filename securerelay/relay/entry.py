@@ -13,7 +13,7 @@ QUEUED.  Messages that came together stay together, to the store and to their re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from securerelay.protocol import messages
@@ -267,11 +267,19 @@ class Entry(Run):
         else:
             self.stream.roll_back(code)
 
-    def withdrawn(self) -> None:
-        """They will not come into the store: they take no room in the mailbox any more."""
+    def withdrawn(self) -> Iterable[Mailbox]:
+        """They will not come into the store: they take no room in the mailbox any more.
+
+        Returns:
+            The mailboxes where they may still wait.
+        """
         self.state = GONE
-        if self.counted and self.share is not None:
-            self.share.subtract(len(self.bodies), self.size)
+        share = self.share
+        if share is None:
+            return ()
+        if self.counted:
+            share.subtract(len(self.bodies), self.size)
+        return (share.mailbox,)
 
 
 class Placeholder(Entry):

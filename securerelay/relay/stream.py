@@ -49,6 +49,7 @@ from securerelay.relay.screen import pass_through
 from securerelay.store.rows import Receipt, StreamRow
 
 if TYPE_CHECKING:
+    from securerelay.relay.mailbox import Mailbox
     from securerelay.relay.peer import Peer
     from securerelay.relay.session import Session
 
@@ -106,10 +107,12 @@ class Stream:
         """A session takes the stream over; what it sends waits until :meth:`opened`.
 
         Raises:
-            RemoteError: ``protocol`` if it claims verdicts for what never came.
+            RemoteError: ``protocol`` if it claims verdicts for what has none.  The store would then
+                not take what is on its way there, and its mailbox would count it for ever.
         """
-        if self._loaded and answered > self.entered:
-            raise RemoteError("protocol", f"verdicts up to {answered}, but {self.entered} came")
+        settled = self.flight[0].first - 1 if self.flight else self.entered
+        if self._loaded and answered > settled:
+            raise RemoteError("protocol", f"verdicts up to {answered}, but {settled} have one")
         if self.session is not None:
             self.session.displaced()
         self.session = session
@@ -430,15 +433,15 @@ class Stream:
             return
         self.entered = flight[0].first - 1
         self._handed = self._kept
+        left: dict[Mailbox, None] = {}
         for entry in flight:
             for seq in range(entry.first, entry.last + 1):
                 self._not_now(seq, code)
                 code = b"gap"
             if not entry.settled:
-                entry.withdrawn()
-        for entry in flight:
-            if entry.share is not None:
-                entry.share.mailbox.go_on()
+                left.update(dict.fromkeys(entry.withdrawn()))
+        for mailbox in left:
+            mailbox.go_on()
         if self.session is None:
             self._rest()
         self._refused()

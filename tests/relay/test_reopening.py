@@ -101,3 +101,29 @@ def test_a_session_that_goes_on_with_a_stream_waits_for_its_refusals_too() -> No
     world.run(SOON)
     assert bob.bodies() == [b"again"]
     assert alice.of("no") == [(1, b"offline")]
+
+
+def test_verdicts_for_what_is_in_flight_are_a_breach_and_fill_nobodys_mailbox() -> None:
+    store = Slow("append")
+    world = World(store=store)
+    for name in ("bob", "carol"):
+        world.enrol(name)
+    alice = world.join("alice")
+    alice.open()
+    alice.send(1, b"carol")  # the next batch waits for this one
+    alice.say(*(messages.send(seq, b"bob", None, False, b"hello") for seq in range(2, 12)))
+    liar = world.join("alice")
+    liar.open(answered=11)
+    assert liar.end == "protocol"
+    store.slow.clear()
+    store.answer()
+    world.run(SOON)
+    assert alice.of("ok")[-1] == (11,)
+    bob = world.join("bob")
+    bob.attend()
+    bob.say(messages.ack(bob.of("msg")[-1][0]))
+    world.run(SOON)
+    peer = world.router.find("bob")
+    assert peer is not None
+    assert peer.mailbox is not None
+    assert (len(bob.of("msg")), peer.mailbox.count, peer.mailbox.size) == (10, 0, 0)

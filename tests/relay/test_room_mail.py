@@ -6,6 +6,7 @@ import pytest
 
 from securerelay.protocol import messages
 from securerelay.relay.config import Config, Limits, PeerLimits, Policy, RoomRules
+from securerelay.store.interface import StorageFull
 from tests.relay.test_admission import newcomer
 from tests.relay.test_rooms import ROOM, here, made, told
 from tests.relay.world import OTHER_STREAM, STREAM, Guest, Slow, World, done
@@ -315,3 +316,19 @@ def test_of_everyone_one_sees_only_whom_the_policy_shows() -> None:
     world.enrol("carol")
     status, answer = alice.call("room.members", room="@everyone")
     assert (status, answer["members"]) == ("ok", ["alice", "bob"])
+
+
+def test_what_could_not_be_written_to_a_room_keeps_no_mailbox_in_memory() -> None:
+    store = Slow("append")
+    world = World(store=store)
+    alice = made(world, "bob", "carol")
+    for seq in (1, 1, 1):
+        alice.say(*(messages.send(seq + more, ROOM, None, False, b"hello") for more in range(3)))
+        store.answer(StorageFull("no room"))
+        world.run(1)
+    assert alice.of("no") == [(1, b"storage-full"), (2, b"gap"), (3, b"gap")] * 3
+    for name in ("bob", "carol"):
+        peer = world.router.find(name)
+        assert peer is not None
+        assert peer.mailbox is not None
+        assert (peer.mailbox.count, peer.mailbox.idle) == (0, True)
