@@ -147,6 +147,10 @@ def _event(to: ClientVerbs, words: _Words, body: bytes) -> None:
 _Row = tuple[int, bool, Callable[[Any, _Words, bytes], None]]
 
 _LONGEST_RUN = 128
+_LARGE = 65_536
+"""Bytes of a body that is not taken together with others: whoever then reads one of them from a
+disk, each with its own acknowledgement, would read the large one again every time.
+"""
 _A_CALL = 128
 """Messages that a CALL counts for in a turn: its JSON may be worth as much work."""
 _PREDICTABLE = 1 << 60
@@ -303,10 +307,10 @@ class MessageDecoder:
         """
         seq = self._seq
         first = seq - len(bodies)
-        last = min(first + _LONGEST_RUN, _PREDICTABLE)
+        length = len(bodies[0]) if bodies else 0
+        last = min(first + (_LONGEST_RUN if length < _LARGE else 1), _PREDICTABLE)
         name, ttl, receipt, alike = self._like
         limit, size = self._limit, len(content)
-        length = len(bodies[0]) if bodies else 0
         same = b"%b%d\n" % (alike, length)
         try:
             while seq < last:

@@ -89,6 +89,16 @@ def hear_runs(*contents: bytes, limit: int = 1 << 20) -> list[Any]:
     return heard.said
 
 
+@pytest.mark.parametrize(("size", "taken"), [(65_535, [3]), (65_536, [1, 2])])
+def test_a_large_body_that_came_in_pieces_is_taken_alone(size: int, taken: list[int]) -> None:
+    said = messages.send(1, b"b", None, False, b"x" * size)
+    small = b"".join(messages.send(n, b"b", None, False, b"y") for n in (2, 3))
+    heard = hear_runs(said[:-1], said[-1:] + small)
+    assert [len(bodies) for *_, bodies in heard] == taken
+    assert [seq for seq, *_ in heard] == ([1] if taken == [3] else [1, 2])
+    assert b"".join(body for *_, bodies in heard for body in bodies) == b"x" * size + b"yy"
+
+
 def singly(said: list[Any]) -> list[tuple[Any, ...]]:
     single = []
     for words in said:
