@@ -135,7 +135,7 @@ class Mailbox:
         self._committed = state.last
         self._cursor = self._shown = self._acked = 0
         self._window = Window()
-        self._waiting: deque[tuple[int, Entry]] = deque()
+        self._waiting: deque[tuple[int, Entry]] | None = None  # most often nothing does
         self._fetching: Deferred[Any] | None = None
         self._serial = 0
 
@@ -190,6 +190,8 @@ class Mailbox:
             rest.n = self._newest = self._newest + count
             # They wait for their commit, and the listener for the store.
             self.live = False
+            if self._waiting is None:
+                self._waiting = deque()
             self._waiting.append((rest.n, rest))
             rest.counted = True
             share.add(count, rest.size)
@@ -314,7 +316,9 @@ class Mailbox:
 
     def _take_back(self) -> None:
         """Forget what was handed over: what is not stored yet waits again."""
-        self._waiting.extendleft(reversed(self._window.close()))
+        back = self._window.close()
+        if back:
+            self._waiting = deque([*back, *(self._waiting or ())])
         self.live = False
         self._serial += 1
 
@@ -386,6 +390,7 @@ class Mailbox:
                     return
                 self._hand(entry, n)
             waiting.popleft()
+        self._waiting = None
         self.live = True
 
     # --- acknowledgements ---

@@ -23,8 +23,9 @@ class Window:
     __slots__ = ("_handed", "room", "slots")
 
     def __init__(self) -> None:
-        # The number of the last message in it, what it is, how many messages, how many bytes.
-        self._handed: deque[tuple[int, Entry | Run, int, int]] = deque()
+        # The number of the last message in it, what it is, how many messages, how many bytes; a
+        # deque takes 760 bytes, which those to whom nothing comes need not have.
+        self._handed: deque[tuple[int, Entry | Run, int, int]] | None = None
         self.slots = self.room = 0
 
     def open(self, messages: int, size: int) -> None:
@@ -35,10 +36,10 @@ class Window:
         """Forget what was handed over; returns what the store does not have, with its numbers."""
         back = [
             (n, entry)
-            for n, entry, _, _ in self._handed
+            for n, entry, _, _ in self._handed or ()
             if isinstance(entry, Entry) and entry.state <= TAKEN
         ]
-        self._handed.clear()
+        self._handed = None
         self.slots = self.room = 0
         return back
 
@@ -49,6 +50,8 @@ class Window:
 
     def note(self, n: int, run: Entry | Run, count: int, size: int) -> None:
         """Count messages of so many bytes that the listener has, the last one's number being n."""
+        if self._handed is None:
+            self._handed = deque()
         self._handed.append((n, run, count, size))
         self.slots -= count
         self.room -= size
@@ -97,7 +100,9 @@ class Window:
                 forgotten.append(entry)
             else:
                 entry.got(peer, len(entry.bodies) - count, count)
-        if handed:
+        if not handed:
+            self._handed = None
+        else:
             last, run, count, size = handed[0]
             done = upto - (last - count)
             if done > 0:
