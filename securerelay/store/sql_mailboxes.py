@@ -182,11 +182,11 @@ def _bytes(column: object) -> bytes:
 
 
 def _bodies(sizes: bytes, body: bytes, held: int, length: int) -> list[bytes]:
-    """Take the last so many of those that were put together; none if that cannot be right."""
+    """Take the last so many of those that were put together; none if that is not their length."""
     if not sizes:
-        return [body] if held == 1 and len(body) == length else []
+        return [body] if held == 1 else []
     ends = list(itertools.accumulate(_unpack(sizes), initial=0))
-    if held >= len(ends) or ends[-1] != len(body) or ends[-1] - ends[-held - 1] != length:
+    if held >= len(ends) or ends[-1] - ends[-held - 1] != length:
         return []
     return [body[start:end] for start, end in itertools.pairwise(ends[-held - 1 :])]
 

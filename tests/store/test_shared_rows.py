@@ -150,7 +150,12 @@ def test_a_page_may_lie_behind_a_damaged_row(store: SqliteStore, tmp_path: Path)
 
 def test_a_damaged_message_alone_is_named_alone(store: SqliteStore, tmp_path: Path):
     damage(store, tmp_path, f"{COUNT} 3 WHERE n & 7 = 6")
-    assert read(store) == ([*ALONE[:1], *SHARED], [6])
+    assert read(store) == ([1, *SHARED], [6])
+
+
+def test_a_message_alone_does_not_need_its_size(store: SqliteStore, tmp_path: Path):
+    damage(store, tmp_path, "UPDATE mail SET size = 9 WHERE n & 7 = 6")
+    assert read(store) == ([1, *SHARED, 6], [])
 
 
 def test_no_row_outlives_its_messages(store: SqliteStore, tmp_path: Path):
@@ -184,6 +189,16 @@ def test_a_row_for_many_goes_with_the_last_of_them(
         assert query(tmp_path, messages) == [(1,)]
     take("erin", 2)
     assert query(tmp_path, messages) == []
+
+
+def test_only_what_came_together_has_sizes_and_only_what_is_for_many_is_shared(
+    store: SqliteStore, tmp_path: Path
+):
+    result(store.append([message(7, ("dave", EPOCH + 1), ("erin", EPOCH + 1))]))
+    sizes = "SELECT seq, sizes IS NULL FROM message ORDER BY seq"
+    assert query(tmp_path, sizes) == [(1, 1), (5, 0), (6, 1), (7, 1)]
+    shared = "SELECT peer, shared FROM mail ORDER BY peer, n"
+    assert query(tmp_path, shared) == [("bob", 0)] * 3 + [("dave", 1), ("erin", 1)]
 
 
 def test_what_nobody_needs_makes_no_row(store: SqliteStore, tmp_path: Path):
