@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -156,8 +156,12 @@ class Broker(ABC):
         """Start it; returns when it serves."""
 
     @abstractmethod
+    def arriving(self, count: int, size: int) -> Iterator[Client]:
+        """Connect clients named ``p0``, ``p1``, ..., for bodies of so many bytes, one by one."""
+
     def clients(self, count: int, size: int) -> list[Client]:
-        """Connect so many clients, named ``p0``, ``p1``, ..., for bodies of so many bytes."""
+        """Connect so many clients, see :meth:`arriving`."""
+        return list(self.arriving(count, size))
 
     @abstractmethod
     def crowd(self, count: int) -> Sequence[Closable]:
@@ -244,9 +248,9 @@ class TlsBroker(Broker):
     def connect(self, name: bytes, size: int) -> TlsClient:
         """Connect one client."""
 
-    def clients(self, count: int, size: int) -> list[Client]:
-        """See :meth:`Broker.clients`."""
-        return [self.connect(b"p%d" % number, size) for number in range(count)]
+    def arriving(self, count: int, size: int) -> Iterator[Client]:
+        """See :meth:`Broker.arriving`."""
+        return (self.connect(b"p%d" % number, size) for number in range(count))
 
     def crowd(self, count: int) -> Sequence[Closable]:
         """See :meth:`Broker.crowd`."""

@@ -292,8 +292,10 @@ def idle(connections: int) -> Run:
         count = max(100, int(connections * part))
         warm = broker.crowd(10)
         before = broker.resident()
-        held = broker.clients(count, SMALL)
-        broker.listen(held)
+        held = []
+        for client in broker.arriving(count, SMALL):
+            client.listen()
+            held.append(client)
         size = (broker.resident() - before) / count / 1024
         for connection in [*warm, *held]:
             connection.close()

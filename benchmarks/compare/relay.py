@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import securerelay
@@ -166,15 +166,16 @@ class Relay(Broker):
             self._enrolled[name] = self._daemon.enrol(name.decode("ascii"))
         return self._enrolled[name]
 
-    def clients(self, count: int, size: int) -> list[Client]:
-        """See :meth:`Broker.clients`."""
+    def arriving(self, count: int, size: int) -> Iterator[Client]:
+        """See :meth:`Broker.arriving`."""
         # All are enrolled before any connects: who is silent for long is cut.
         names = [b"p%d" % number for number in range(count)]
         credentials = [self.enrol(name) for name in names]
         for name, credential in zip(names, credentials, strict=True):
-            self._here.append(RelayClient(name, size, self.connect(credential)))
+            client = RelayClient(name, size, self.connect(credential))
+            self._here.append(client)
             self._answer()
-        return self._here[-count:]
+            yield client
 
     def _answer(self) -> None:
         """Have those who are here answer PINGs, now and then."""
