@@ -132,10 +132,13 @@ def test_a_damaged_row_is_acknowledged_like_others(store: SqliteStore, tmp_path:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_row_expires_like_others(store: SqliteStore, tmp_path: Path, fault: str):
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_damaged_row_expires_like_others(
+    store: SqliteStore, tmp_path: Path, fault: str, first: int
+):
     damage(store, tmp_path, fault)
     total = result(store.mail_total())
-    expired = result(store.expire(LATER, limit=3)) + result(store.expire(LATER, limit=100_000))
+    expired = result(store.expire(LATER, limit=first)) + result(store.expire(LATER, limit=100_000))
     assert sum(row.size for row in expired) == total.size
     assert len(expired) == total.count
     assert rows_left(tmp_path) == []
