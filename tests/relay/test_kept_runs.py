@@ -247,6 +247,21 @@ def test_a_run_behind_one_that_cannot_be_written_comes_again_from_its_first_mess
     assert world.router.accepted == 6
 
 
+def test_a_run_that_cannot_be_written_behind_one_that_was_comes_again_behind_it() -> None:
+    world, store = relay("append")
+    alice = sender(world)
+    alice.say(*kept(1, 5))
+    store.answer()
+    alice.say(*kept(6, 8))
+    store.answer(StorageFull("no room"))
+    store.slow.clear()
+    world.run()
+    alice.say(*kept(6, 8))
+    assert alice.of("no") == [(6, b"storage-full"), (7, b"gap"), (8, b"gap")]
+    assert alice.of("ok")[-1] == (8,)
+    assert seqs(listener(world)) == list(range(1, 9))
+
+
 def test_what_was_acknowledged_takes_no_room_although_it_could_not_be_written() -> None:
     world, store = relay("append")
     alice = sender(world)

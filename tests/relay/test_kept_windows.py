@@ -11,6 +11,8 @@ from securerelay.store.interface import StorageFull
 from tests.relay.test_kept_runs import LATER, bodies, kept, numbers, relay, usage, written
 from tests.relay.test_mailbox import ack_all, listener, sender, seqs
 
+FULL = b"mailbox-full"
+
 
 def sized(to: bytes, first: int, sizes: Sequence[int], ttl: int | None = None) -> list[bytes]:
     return [messages.send(seq, to, ttl, False, bytes(n)) for seq, n in enumerate(sizes, first)]
@@ -88,6 +90,17 @@ def test_the_last_message_may_overhang_the_window(
     last = len(sizes) + 2
     alice.say(*kept(last, last))
     assert seqs(bob)[-1] == last
+
+
+@pytest.mark.parametrize("ttl", [None, 0])
+def test_the_bytes_of_a_run_acknowledged_in_parts_are_free_once(ttl: int | None) -> None:
+    world, _ = relay(window_bytes=65_536)
+    alice, bob = sender(world), listener(world)
+    alice.say(*sized(b"bob", 1, [30_000, 30_000], ttl))
+    for position in (0, 1):
+        bob.say(messages.ack(numbers(bob)[position]))
+    alice.say(*sized(b"bob", 3, [65_536, 1], 0))
+    assert seqs(bob) == [1, 2, 3]
 
 
 def test_who_waits_for_what_cannot_be_written_gets_live_messages_again() -> None:
@@ -174,6 +187,66 @@ def test_who_listens_after_a_number_inside_a_run_gets_the_next(state: str, after
     assert usage(world) == (0, 0)
 
 
+def test_who_has_a_whole_run_gets_what_comes_next_at_once_and_may_acknowledge_it() -> None:
+    world, store = relay("append", window_messages=4)
+    alice, bob = sender(world), listener(world)
+    alice.say(*kept(1, 3))
+    bob.attend(numbers(bob)[-1])
+    alice.say(*kept(4, 4, ttl=0))
+    assert seqs(bob) == [1, 2, 3, 4]
+    bob.say(messages.ack(numbers(bob)[-1]))
+    assert alice.of("ok") == [(4,)]
+    world.run(LATER)
+    assert written(store) == []
+
+
+@pytest.mark.parametrize("error", [None, StorageFull("no room")])
+def test_what_a_listener_has_takes_no_room_in_its_window_once_it_is_not_awaited_any_more(
+    error: Exception | None,
+) -> None:
+    world, store = relay("append", window_messages=3)
+    alice, bob = sender(world), listener(world)
+    alice.say(*kept(1, 3))
+    world.run(LATER)
+    store.slow.add("fetch")
+    bob.attend(numbers(bob)[-1])
+    store.answer(error)
+    store.slow.clear()
+    while store.waiting:
+        store.answer()
+        world.run()
+    alice.say(*kept(1 if error else 4, 3 if error else 6, ttl=0))
+    assert len(seqs(bob)) == 6
+
+
+@pytest.mark.parametrize("error", [None, StorageFull("no room")])
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_run_that_is_settled_while_a_page_is_read_is_read_with_the_next(
+    error: Exception | None, count: int
+) -> None:
+    world, store = relay(window_messages=3)
+    alice = sender(world)
+    alice.say(*kept(1, 1))
+    bob = world.join("bob")
+    store.stale = {"fetch"}
+    store.slow = {"append", "fetch"}
+    bob.attend()
+    store.answer()  # says only which is the first
+    world.run()
+    alice.say(*kept(2, count + 1))
+    store.waiting.reverse()
+    store.answer(error)
+    world.run()
+    assert seqs(bob) == []
+    store.slow = set()
+    while store.waiting:
+        store.answer()
+        world.run()
+    assert seqs(bob) == ([1] if error else [1, 2, 3])
+    alice.say(*kept(2 if error else count + 2, 2 if error else count + 2, ttl=0))
+    assert alice.of("no")[count if error else 0 :] == ([] if error else [(count + 2, FULL)])
+
+
 @pytest.mark.parametrize("how", ["replaced", "lost"])
 @pytest.mark.parametrize("state", ["queued", "taken", "stored"])
 def test_the_next_listener_gets_what_was_not_acknowledged_of_a_run(how: str, state: str) -> None:
@@ -218,7 +291,7 @@ def test_what_waits_again_of_a_run_can_be_acknowledged_in_parts_before_it_is_wri
     given = numbers(bob)
     other = world.join("bob")
     other.say(messages.listen(given[3]))
-    for acked in (2, 6):
+    for acked in (1, 2, 6):
         bob.say(messages.ack(given[acked - 1]))
         assert alice.of("ok")[-1] == (acked,)
         assert len(alice.of("got")) == acked
@@ -237,12 +310,12 @@ def test_what_was_acknowledged_elsewhere_while_it_was_read_fills_no_window(toget
     for said in [kept(1, 7)] if together else [[one] for one in kept(1, 7)]:
         alice.say(*said)
     old, new = listener(world), world.join("bob")
-    store.slow = {"fetch"}
+    store.slow = store.stale = {"fetch"}
     new.attend()
     store.answer()
     world.run()
     old.say(messages.ack(numbers(old)[2]))
-    store.slow.clear()
+    store.slow = set()
     while store.waiting:
         store.answer()
         world.run(LATER)
