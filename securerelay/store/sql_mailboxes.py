@@ -297,13 +297,13 @@ def expire(db: sqlite3.Connection, now: int, limit: int) -> list[Expired]:
     expired: list[Expired] = []
     gone: list[_Mail] = []
     for mail in map(_Mail._make, rows):
-        done = min(mail.held, limit - len(expired))
+        left = limit - len(expired)
         stream, last = _place(db, mail.message)
-        for back, size in enumerate(_sizes(db, mail)[:done], 1 - mail.held):
+        for back, size in enumerate(_sizes(db, mail)[:left], 1 - mail.held):
             told = Receipt(mail.sender, stream, last + back, mail.peer, now, expired=True)
             expired.append(Expired(mail.n + back, size, told))
-        if done < mail.held:
-            _shorten(db, mail, done)
+        if left < mail.held:
+            _shorten(db, mail, left)
             break
         gone.append(mail)
     db.executemany("DELETE FROM mail WHERE peer = ? AND n = ?", [mail[:2] for mail in gone])
