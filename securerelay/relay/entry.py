@@ -206,7 +206,6 @@ class Entry(Run):
             size,
             self.state,
         )
-        first.n = self.n - len(self.bodies) + count
         first.counted = self.counted
         if self.state == QUEUED:
             self.bodies = self.bodies[count:]

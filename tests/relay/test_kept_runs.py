@@ -277,6 +277,15 @@ def test_what_was_acknowledged_takes_no_room_although_it_could_not_be_written() 
     assert alice.of("no") == []
 
 
+def test_each_of_a_run_of_live_messages_counts() -> None:
+    world, _ = relay()
+    alice, bob = sender(world), listener(world)
+    alice.say(*kept(1, 10, ttl=0))
+    assert world.router.accepted == 10
+    bob.say(messages.ack(numbers(bob)[3]))
+    assert world.router.delivered == 4
+
+
 def test_live_messages_behind_a_run_wait_with_their_ok() -> None:
     world, store = relay("append")
     alice, bob = sender(world), listener(world)

@@ -40,6 +40,18 @@ def test_a_run_larger_than_the_window_comes_as_the_window_has_room(
     assert world.router.accepted == world.router.delivered + 1 == 11
 
 
+def test_the_part_of_a_run_that_fits_is_numbered_after_what_came_before() -> None:
+    world, _ = relay(window_messages=3)
+    alice, bob = sender(world), listener(world)
+    alice.say(*kept(1, 2))
+    ack_all(bob)
+    alice.say(*kept(3, 8))
+    world.run(LATER)
+    ack_all(bob)
+    first = numbers(bob)[0]
+    assert numbers(bob) == list(range(first, first + 8))
+
+
 def test_what_the_window_has_no_room_for_is_a_row_of_its_own() -> None:
     world, store = relay("append", window_messages=3)
     alice, bob = sender(world), listener(world)
@@ -145,6 +157,9 @@ def test_a_run_for_who_is_away_is_one_row_and_all_of_it_comes_later() -> None:
     alice = sender(world)
     alice.say(*kept(1, 10))
     assert written(store) == [(1, bodies(1, 10), 0)]
+    peer = world.router.find("bob")
+    assert peer is not None
+    assert peer.idle, "nothing of it is kept in memory"
     bob = listener(world)
     ((first, last),) = bob.of("listen")
     assert (first, last) == (numbers(bob)[0], numbers(bob)[-1])
