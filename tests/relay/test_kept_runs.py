@@ -247,6 +247,29 @@ def test_a_run_behind_one_that_cannot_be_written_comes_again_from_its_first_mess
     assert world.router.accepted == 6
 
 
+@pytest.mark.parametrize(("acked", "ok"), [(2, 3), (5, 6)])
+def test_what_is_acknowledged_behind_a_message_that_is_written_is_ok_and_counts_with_it(
+    acked: int, ok: int
+) -> None:
+    world, store = relay("append")
+    world.enrol("carol")
+    alice, bob = sender(world), listener(world)
+    alice.say(messages.send(1, b"carol", None, False, b""))
+    alice.say(*kept(2, 6))
+    bob.say(messages.ack(numbers(bob)[1]))
+    bob.say(messages.ack(numbers(bob)[acked - 1]))
+    assert alice.of("ok") == []
+    store.answer()
+    world.run()
+    assert alice.of("ok") == [(ok,)]
+    assert world.router.accepted == ok
+    store.slow.clear()
+    while store.waiting:
+        store.answer()
+    world.run(LATER)
+    assert world.router.accepted == 6
+
+
 def test_a_run_that_cannot_be_written_behind_one_that_was_comes_again_behind_it() -> None:
     world, store = relay("append")
     alice = sender(world)
@@ -284,6 +307,20 @@ def test_each_of_a_run_of_live_messages_counts() -> None:
     assert world.router.accepted == 10
     bob.say(messages.ack(numbers(bob)[3]))
     assert world.router.delivered == 4
+
+
+def test_what_was_acknowledged_behind_what_cannot_be_written_is_counted_off_once() -> None:
+    world, store = relay("append")
+    world.enrol("carol")
+    alice = sender(world)
+    alice.say(messages.send(1, b"carol", None, False, b""))
+    alice.say(*kept(2, 5))
+    bob = listener(world)
+    bob.say(messages.ack(numbers(bob)[-1]))
+    store.answer(StorageFull("no room"))
+    world.run()
+    assert len(alice.of("no")) == 5
+    assert usage(world) == (0, 0)
 
 
 def test_live_messages_behind_a_run_wait_with_their_ok() -> None:
