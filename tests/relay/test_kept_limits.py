@@ -131,11 +131,13 @@ def test_several_messages_to_a_room_come_to_each_member_as_it_has_room_for_them(
     assert world.router.accepted == 6
 
 
-def hold(most: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> tuple[Slow, Guest, Guest]:
+def hold(
+    most: tuple[int, int], monkeypatch: pytest.MonkeyPatch, window: int = 1024
+) -> tuple[Slow, Guest, Guest]:
     """Return a relay that writes one message, and what its journal holds; Bob listens."""
     monkeypatch.setattr(journal, "MOST_MESSAGES", most[0])
     monkeypatch.setattr(journal, "MOST_BYTES", most[1])
-    world, store = relay("append")
+    world, store = relay("append", window_messages=window)
     alice, bob = sender(world), listener(world)
     alice.say(messages.send(1, b"alice", None, False, b""))
     world.run(LATER)
@@ -165,10 +167,11 @@ def test_a_sender_is_held_once_more_waits_than_the_journal_may_hold(
     assert done(store.store.mailbox_state("bob")).total.count == 7
 
 
+@pytest.mark.parametrize("most", [(5, 1 << 20), (1 << 20, 5)])
 def test_the_journal_holds_nobody_for_what_was_acknowledged(
-    monkeypatch: pytest.MonkeyPatch,
+    most: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, alice, bob = hold((5, 1 << 20), monkeypatch)
+    store, alice, bob = hold(most, monkeypatch)
     alice.say(*kept(2, 8))
     assert alice.pipe.producerState == "paused"
     ack_all(bob)
@@ -179,3 +182,20 @@ def test_the_journal_holds_nobody_for_what_was_acknowledged(
     assert alice.world.router.status()["unwritten"] == 0
     assert alice.pipe.producerState == "producing"
     assert store.count("append") == 1
+
+
+def test_a_part_that_was_acknowledged_takes_the_rest_out_of_no_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, alice, bob = hold((1 << 20, 5), monkeypatch, window=3)
+    alice.say(*kept(2, 7))
+    assert alice.pipe.producerState == "paused", "both parts count"
+    assert seqs(bob) == [2, 3, 4]
+    ack_all(bob)
+    store.slow.clear()
+    store.answer()
+    alice.world.run(LATER)
+    assert alice.of("ok")[-1] == (7,)
+    assert seqs(bob) == [2, 3, 4, 5, 6, 7]
+    assert alice.pipe.producerState == "producing"
+    assert written(store)[1:] == [(5, bodies(5, 7), 1)]
