@@ -64,6 +64,7 @@ class Journal:
         self._queue: list[tuple[float, Sequence[Entry], int, int]] = []
         self._count = self._bytes = 0
         self._acks: dict[Mailbox, int] = {}
+        self._forgetting: dict[Mailbox, int] = {}
         self._kept: list[Receipt] = []
         self._told: list[Receipt] = []
         self._due = self._all_due = inf
@@ -105,6 +106,10 @@ class Journal:
         """Have the store forget what a recipient has, once it holds all of it."""
         self._acks[mailbox] = upto
         self._schedule_all()
+
+    def forgets(self, mailbox: Mailbox) -> bool:
+        """Tell whether the store has yet to forget what a recipient has."""
+        return mailbox in self._acks or mailbox in self._forgetting
 
     def keep(self, receipt: Receipt) -> None:
         """Have the store keep a receipt until its sender opens the stream again."""
@@ -161,6 +166,7 @@ class Journal:
 
     def _done(self, _: object) -> None:
         self._busy = False
+        self._forgetting = {}
         if self._queue or self._acks or self._kept or self._told:
             self._set()
         else:
@@ -204,12 +210,12 @@ class Journal:
     async def _write(self, ripe: int) -> None:
         """Take what is first in the queue, and see it through."""
         batch, rows = self._take(ripe)
-        acks, self._acks = self._acks, {}
+        self._forgetting, self._acks = self._acks, {}
         kept, self._kept = self._kept, []
         told, self._told = self._told, []
         # All is asked for at once: a store that writes in the order asked can sync it together.
         forgotten: list[Deferred[None]] = []
-        for mailbox, upto in acks.items():
+        for mailbox, upto in self._forgetting.items():
             forgetting = self._store.ack(mailbox.text, upto, mailbox.peer.router.now())
             forgotten.append(forgetting.addCallbacks(mailbox.freed, self._unwritten))
         if kept:

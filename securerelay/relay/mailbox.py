@@ -154,7 +154,12 @@ class Mailbox:
     @property
     def idle(self) -> bool:
         """Whether nothing here would be missed that the store does not hold."""
-        return self.listener is None and not self._waiting and self._fetching is None
+        return (
+            self.listener is None
+            and not self._waiting
+            and self._fetching is None
+            and not self.peer.router.journal.forgets(self)
+        )
 
     @property
     def newest(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from securerelay.protocol import messages
 from securerelay.store.interface import StorageFull
 from tests.relay.world import Guest, Slow, World, done
@@ -202,3 +204,28 @@ def test_a_batch_of_several_streams_refuses_only_the_one_that_is_refused() -> No
     world.run()
     assert alice.of("no") == [(2, b"new-stream")]
     assert carol.of("ok") == [(1,)]
+
+
+def test_who_comes_back_while_his_mail_is_being_forgotten_has_none_of_it_counted() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.enrol("bob")
+    alice = world.join("alice")
+    alice.open()
+    alice.say(*said(1, 3))
+    alice.drop()
+    bob = world.join("bob")
+    bob.attend()
+    store.slow = {"ack"}
+    bob.say(messages.ack(bob.of("msg")[-1][0]))
+    world.run(1)
+    bob.drop()
+    done(Deferred.fromCoroutine(world.router.expire()))  # whoever is idle is forgotten
+    bob = world.join("bob")
+    bob.attend()
+    store.slow.clear()
+    store.answer()
+    peer = world.router.find("bob")
+    assert peer is not None
+    assert peer.mailbox is not None
+    assert (peer.mailbox.count, peer.mailbox.size) == (0, 0)
