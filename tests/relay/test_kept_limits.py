@@ -12,7 +12,7 @@ from tests.relay.test_mailbox import SOON, ack_all, listener, sender, seqs
 from tests.relay.test_room_mail import here_later
 from tests.relay.test_rooms import ROOM, here, made
 from tests.relay.test_screen import DIRECT, strict
-from tests.relay.world import Guest, Slow, done
+from tests.relay.world import Guest, Slow, World, done
 
 
 def test_a_quota_keeps_the_first_of_a_run_and_refuses_the_next_for_good() -> None:
@@ -129,6 +129,58 @@ def test_several_messages_to_a_room_come_to_each_member_as_it_has_room_for_them(
     missed = [(b"carol" in body, body) for kind, body in alice.of("event") if kind == b"missed"]
     assert [carols for carols, _ in missed] == [True, True, True, False]
     assert world.router.accepted == 6
+
+
+def test_several_messages_to_a_room_are_taken_up_to_the_first_that_nobody_has_room_for() -> None:
+    world, _ = relay(mailbox_messages=2, mailbox_sender_percent=100)
+    alice = made(world, "bob", "carol")
+    alice.say(*(messages.send(seq, ROOM, None, False, b"%d" % seq) for seq in (1, 2, 3)))
+    assert alice.of("ok") == [(2,)]
+    assert alice.of("no") == [(3, b"mailbox-full")]
+    assert alice.of("event") == []
+    assert usage(world) == (2, 2)
+    for name in ("bob", "carol"):
+        assert here_later(world, name).bodies() == [b"1", b"2"]
+
+
+def test_a_member_who_acknowledges_what_waited_before_it_is_written_has_room_again() -> None:
+    store = Slow("append")
+    world = World(store=store)
+    alice = made(world, "bob", "carol")
+    alice.say(messages.send(1, b"carol", None, False, b""))  # is being written meanwhile
+    alice.say(*(messages.send(seq, ROOM, None, False, b"x") for seq in (2, 3, 4)))
+    assert usage(world) == (3, 3)
+    bob = here_later(world, "bob")
+    bob.say(messages.ack(numbers(bob)[1]))
+    assert usage(world) == (1, 1)
+    store.slow.clear()
+    store.answer()
+    world.run(LATER)
+    assert usage(world) == (1, 1)
+    assert done(store.store.mailbox_state("carol")).total.count == 4
+    assert alice.of("ok")[-1] == (4,)
+
+
+@pytest.mark.parametrize("most", [(5, 1 << 20), (1 << 20, 5)])
+def test_a_sender_is_held_until_what_waits_is_few_enough(
+    most: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_MESSAGES", most[0])
+    monkeypatch.setattr(journal, "MOST_BYTES", most[1])
+    world, _ = relay()
+    world.enrol("carol")
+    dave, alice = sender(world, "dave"), sender(world)
+    for guest in (dave, alice):
+        guest.send(1, b"carol")
+    bob = listener(world)
+    dave.mumble(messages.send(2, b"carol", None, False, b""))
+    alice.say(*kept(2, 8))
+    # What is for Carol is written at once; Bob has a moment to acknowledge what is for him.
+    assert dave.of("ok")[-1] == (2,)
+    assert alice.pipe.producerState == "paused"
+    ack_all(bob)
+    world.run(LATER)
+    assert alice.pipe.producerState == "producing"
 
 
 def hold(
