@@ -32,6 +32,8 @@ from securerelay.store.rows import Receipt
 
 EXPIRY_SECONDS = 10.0
 EXPIRED_AT_ONCE = 1000
+WRITTEN_AT_ONCE = 256
+"""Sessions that are written to before others have their turn."""
 
 
 class Router:
@@ -102,13 +104,19 @@ class Router:
         """Have a session written to at the end of this turn of the reactor; once is enough."""
         session.marked = True
         if not self._dirty:
-            self._reactor.callLater(0, self._flush)
+            self.later(self._flush)
         self._dirty.append(session)
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
+        dirty, self._dirty = self._dirty[:WRITTEN_AT_ONCE], self._dirty[WRITTEN_AT_ONCE:]
+        if self._dirty:
+            self.later(self._flush)
         for session in dirty:
             session.flush()
+
+    def later(self, what: Callable[[], object]) -> None:
+        """Have something done when others have had their turn."""
+        self._reactor.callLater(0, what)
 
     # --- who is here ---
 
@@ -352,7 +360,8 @@ class Router:
         for session in list(self.sessions):
             session.hold_reading()
         await self.journal.idle()
-        self._flush()
+        while self._dirty:
+            self._flush()
         for session in list(self.sessions):
             session.close("shutdown")
         if any(True for _ in self.sessions):

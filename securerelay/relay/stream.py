@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 _NOTHING_YET = 1 << 63
 """How far a session was told of verdicts when its stream is not open yet: no OK is beyond."""
 
+A_TURN = 512
+KEPT = 4
+"""What messages to rooms may cost in a turn, each as much as against its sender's rate, and those
+that are kept so many times that; the rest waits for the next turn.
+"""
+
 _Said = tuple[int, bytes, "int | None", bool, list[bytes]]
 """Messages as they came: arguments of :meth:`Stream.send`."""
 
@@ -72,7 +78,9 @@ class Stream:
         "_handed",
         "_kept",
         "_loaded",
+        "_pausing",
         "_refusing",
+        "_spent",
         "_waiting",
         "entered",
         "flight",
@@ -98,7 +106,8 @@ class Stream:
         self.refusals: dict[int, bytes] = {}
         self.routes: dict[bytes, tuple[Route, bytes]] = {}
         self._handed = self._kept = 0
-        self._loaded = self._refusing = False
+        self._loaded = self._refusing = self._pausing = False
+        self._spent = 0
         self._waiting: deque[_Said] | None = deque()
 
     # --- opening and closing ---
@@ -122,6 +131,7 @@ class Stream:
         # No verdict before those that were missed, or an OK would speak for what was refused.
         self.told = _NOTHING_YET
         self._waiting = deque()
+        self._pausing = False
 
     def opened(self, row: StreamRow, answered: int) -> None:
         """The store knows it: tell how far it came, and every verdict that may have been missed."""
@@ -182,6 +192,52 @@ class Stream:
         if route is None:
             self._look_up((seq, to, ttl, receipt, bodies))
             return
+        share, _ = route
+        if share.cost > 1:
+            now = self._fitting(len(bodies), share.cost if ttl == 0 else share.cost * KEPT)
+            if now < len(bodies):
+                if now:
+                    self._give(route, seq, to, ttl, receipt, bodies[:now])
+                self._pause((seq + now, to, ttl, receipt, bodies[now:]))
+                return
+        self._give(route, seq, to, ttl, receipt, bodies)
+
+    def _fitting(self, count: int, cost: int) -> int:
+        """Tell how many messages to a room may be taken in this turn, and charge them to it."""
+        if not self._spent:
+            self.peer.router.later(self._turned)
+        left = (A_TURN - self._spent) // cost
+        fitting = min(count, left if self._spent else max(1, left))
+        self._spent += fitting * cost
+        return fitting
+
+    def _pause(self, said: _Said) -> None:
+        """Have messages wait for the next turn, behind those that wait already."""
+        if self.session is None:
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+            self.session.hold_stream(True)
+        self._waiting.append(said)
+        self._pausing = True
+
+    def _turned(self) -> None:
+        """Go on: others have had their turn."""
+        self._spent = 0
+        if self._pausing:
+            self._pausing = False
+            self.go_on()
+
+    def _give(
+        self,
+        route: tuple[Route, bytes],
+        seq: int,
+        to: bytes,
+        ttl: int | None,
+        receipt: bool,
+        bodies: list[bytes],
+    ) -> None:
+        """Take messages, as far as the sender's rate and the way's screen let them."""
         share, _ = route
         peer = self.peer
         count = len(bodies)
