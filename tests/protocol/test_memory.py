@@ -84,7 +84,14 @@ def test_an_update_forgets_the_key_before_it(derived: dict[bytes, str]) -> None:
     assert ends.client.connection.update()
     ends.pump()
     for link in sides(ends):
-        assert known(link, derived) == ["exporter", "key", "key", "rekey secret", "s ap", "traffic upd"]
+        assert known(link, derived) == [
+            "exporter",
+            "key",
+            "key",
+            "rekey secret",
+            "s ap",
+            "traffic upd",
+        ]
 
 
 def test_a_rekey_forgets_everything_before_it(derived: dict[bytes, str]) -> None:
